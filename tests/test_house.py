@@ -60,7 +60,7 @@ WRITERS = {
     "engine.sequential_writer": "writes into the file of a staged output",
     "engine.dask_executor": "notes beside the locks of a staged output that its last step is done",
     "engine.executors": "shows workers a file, to see whether they have the same disk, and makes the folder for keys",
-    "cells.row_files": "writes what is not published yet",
+    "packaging.row_files": "writes what is not published yet",
     "packaging.copies": "writes what is not published yet",
     "packaging.images": "copies label images into a folder that is not published yet, and puts an image aside",
     "bids.checksums": "puts the checksums aside",

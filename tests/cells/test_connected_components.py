@@ -15,7 +15,7 @@ from catnip2bids.cells import connected_components as module
 from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import Box, CellImages, find_components
 from catnip2bids.engine import Resources
-from catnip2bids.errors import NotEnoughMemoryError
+from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from in_memory import VolumeInMemory
 
 Array = npt.NDArray[Any]
@@ -128,6 +128,14 @@ def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.Monke
     n_read: list[int] = []
     found = find_components(images, {}, RESOURCES, n_read.append, unchanged)
     assert [(len(part), sum(n_read)) for part in found if len(part)] == [(1, 8), (1, 16)]
+
+
+@pytest.mark.parametrize("value", [132.5, np.nan])
+def test_volumes_that_are_no_whole_numbers_are_refused(value: float) -> None:
+    segmentation = np.zeros((4, 1, 5), np.float32)
+    segmentation[1, 0] = [132, 132, value, 132, 132]
+    with pytest.raises(SourceError, match="whole numbers"):
+        found_in(segmentation, np.ones(segmentation.shape, np.uint16), has_volumes=True)
 
 
 def test_more_borders_than_memory_are_an_error() -> None:

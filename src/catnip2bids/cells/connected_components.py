@@ -20,6 +20,7 @@ import numpy.typing as npt
 from catnip2bids.cells.components import Components, Integers, first_of_equal, no_components, summed_pairs
 from catnip2bids.cells.joining import JOINED, Block, Border, Joining, Zyx, no_border, padded_index
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
+from catnip2bids.errors import SourceError
 from catnip2bids.volume import Volume, read_block
 
 Mask = npt.NDArray[np.bool_]
@@ -31,8 +32,8 @@ _BLOCK_VOXELS = 2**21
 _VOXEL_BYTES = 60
 """Memory for a voxel of a block: segmentation, labels, mask, component, and the runs inside cells.
 
-This is twice what real labels need. If more than half of the voxels are in cells, labels that are noise can take up to
-110 bytes.
+This is twice what real images need. Noise can take more if more than half of the voxels are in cells: up to 120 bytes
+for labels, and 270 if each voxel is a cell of its own.
 """
 _ROWS_DEPTH = 16
 """Planes of a block if rows can be read alone: of thinner blocks, more voxels lie at a border."""
@@ -92,8 +93,8 @@ def find_components(
     that several blocks share; workers pass on only its results. `on_voxels` is called with the number of voxels of each
     block.
 
-    Raises SourceError if an image cannot be read, and NotEnoughMemoryError if one block, or what has to be joined, does
-    not fit into the memory.
+    Raises SourceError if an image cannot be read or has fractions as volumes, and NotEnoughMemoryError if one block, or
+    what has to be joined, does not fit into the memory.
     """
     shape = images.segmentation.shape
     block_shape = _block_shape(images)
@@ -161,9 +162,14 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
         return _Found(summarize(no_components()), no_components(), no_border(), boxes)
+    if images.has_volumes and not np.array_equal(values, np.rint(values)):
+        raise SourceError(
+            f"{images.segmentation.plane_source(block[0].start).path}: has values that are no whole numbers, and so no "
+            "volumes of cells in voxels; replace it by the file that CATNIP wrote, or exclude it"
+        )
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)
-    runs = _runs(inside, connected, [labels, values] if images.has_volumes else [labels])
+    runs = _runs(inside, connected, labels, are_neighbours_connected=not images.has_volumes)
     components = _described(runs, values, block)
     border = _border(runs, values, block, images.segmentation.shape)
     is_growing = np.zeros(len(components), np.bool_)
@@ -174,41 +180,46 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
 
 @dataclass(frozen=True)
 class _Runs:
-    """Parts of rows (along x) of a block whose voxels have the same component and label, component by component."""
+    """Parts of rows (along x) of a block whose voxels have the same component and label.
 
-    places: tuple[Places, Places, Places]  # z, y and x of the first voxel of each, in C order within its component
+    They are sorted by component, and those of a component are in C order.
+    """
+
+    places: tuple[Places, Places, Places]  # z, y and x of the first voxel of each
     length: Places
-    owner: npt.NDArray[Any]  # the component of each, from 0
+    owner: npt.NDArray[Any]  # the component of each, from 0, none left out
     label: npt.NDArray[Any]
 
 
-def _runs(inside: Mask, connected: npt.NDArray[Any], images: Sequence[npt.NDArray[Any]]) -> _Runs:
-    """Divide the voxels inside cells into runs in which all images are the same.
-
-    `connected` has the components of the voxels, from 1; the first of the images are the labels.
-    """
+def _runs(
+    inside: Mask, connected: npt.NDArray[Any], labels: npt.NDArray[Any], *, are_neighbours_connected: bool
+) -> _Runs:
+    """Divide the voxels inside cells into runs; `connected` has the component of each, from 1."""
     _, n_rows, n_columns = inside.shape
     index = np.flatnonzero(inside)
-    of_voxels = [image.reshape(-1).take(index) for image in images]
+    label = labels.reshape(-1).take(index)
+    others = [] if are_neighbours_connected else [connected.reshape(-1).take(index)]
     index = index.astype(np.int32 if inside.size <= 2**31 else np.int64)
     row = index // n_columns
-    first = first_of_equal(index - np.arange(len(index), dtype=index.dtype), row, *of_voxels)
-    owner = connected.reshape(-1).take(index.take(first)) - 1
+    starts = first_of_equal(index - np.arange(len(index), dtype=index.dtype), row, label, *others)
+    length = (np.append(starts[1:], len(index)) - starts).astype(index.dtype)
+    owner = connected.reshape(-1).take(index.take(starts)) - 1
     if int(owner.max()) < 2**16:
         owner = owner.astype(np.uint16)  # which NumPy sorts ten times as fast
     order = np.argsort(owner, kind="stable")
-    length = (np.append(first[1:], len(index)) - first).astype(index.dtype)
-    first = first.take(order)
-    row = row.take(first)
-    z = row // n_rows
-    places = z, row - z * n_rows, index.take(first) - row * n_columns
-    return _Runs(places, length.take(order), owner.take(order), of_voxels[0].take(first))
+    first = starts.take(order)
+    x, y = index.take(first), row.take(first)
+    x -= y * n_columns
+    z = y // n_rows
+    y -= z * n_rows
+    return _Runs((z, y, x), length.take(order), owner.take(order), label.take(first))
 
 
 def _border(runs: _Runs, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
     """Return the voxels inside cells in the faces between a block and the others of an image, each once."""
 
     def in_faces(low: Sequence[Places], high: Sequence[Places]) -> Integers:
+        """Return the indices of what reaches from `low` to `high`, and into a face."""
         found = np.zeros(len(low[0]), np.bool_)
         for least, largest, side, n in zip(low, high, block, shape, strict=True):
             if side.start > 0:
@@ -220,7 +231,7 @@ def _border(runs: _Runs, values: npt.NDArray[Any], block: Block, shape: Zyx) -> 
     z, y, x = runs.places
     near = in_faces((z, y, x), (z, y, x + runs.length - 1))
     length = runs.length[near]
-    z, y, x, owner = (array[near].repeat(length) for array in (z, y, x, runs.owner))
+    z, y, x, owner = (array[near].repeat(length) for array in (z, y, x, runs.owner))  # of each voxel of these runs
     x += np.arange(len(x)) - (np.cumsum(length) - length).repeat(length)
     found = in_faces((z, y, x), (z, y, x))
     places = np.stack([z[found], y[found], x[found]], axis=1)
@@ -260,7 +271,7 @@ def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> 
     index = np.flatnonzero(sampled)
     label = sampled.reshape(-1).take(index)
     order = np.argsort(label, kind="stable")
-    label, places = label.take(order), np.unravel_index(index.take(order), sampled.shape)
+    label, places = label.take(order).astype(np.int64), np.unravel_index(index.take(order), sampled.shape)
     firsts = first_of_equal(label)
     if not len(firsts):
         return {}

@@ -22,12 +22,12 @@ from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
 from catnip2bids.cells.counting_rule import CELL_ROW, FATES, Fate, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
-from catnip2bids.cells.row_files import RowFiles, open_row_files
 from catnip2bids.engine import Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import format_list
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging.result import PackageLog
+from catnip2bids.packaging.row_files import RowFiles, open_row_files
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
 from catnip2bids.volume import file_states
@@ -133,11 +133,11 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     """Write the tables of counted and uncounted cells; return the record."""
     folder = safe_path(dataset, task.table.parent)
     make_folder(folder)
-    with open_row_files(folder) as rows:
-        origin, tally = _find(dataset, task, resources, log, rows)
+    with open_row_files(folder) as row_files:
+        origin, tally = _find(dataset, task, resources, log, row_files)
         proven = frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
-        rows.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
-        rows.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
+        row_files.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
+        row_files.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
     log.copied += [task.table, task.uncounted]
     return CellsRecord(
         origin=origin,

@@ -83,25 +83,25 @@ def _write(
     table: SafePath,
     columns: tuple[str, ...],
     encode: Callable[[_Rows], bytes],
-    rows: IO[bytes],
+    row_file: IO[bytes],
     resources: Resources,
 ) -> None:
     """Write a table, encoding several blocks of rows at the same time."""
     if resources.executor is not None:  # the rows are on this machine, not on the cluster
         resources = Resources(1, OVERHEAD_BYTES + _BLOCK_ROWS * _ROW_BYTES)
     with (
-        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=rows.tell(), about=table) as workers,
+        BoundedMap(resources, _BLOCK_ROWS * _ROW_BYTES, n_bytes=row_file.tell(), about=table.name) as workers,
         atomic_output(table) as partial_file,
         partial_file.open("wb") as file,
     ):
         file.write(encode_header(columns))
-        rows.seek(0)
-        for encoded in workers.map(encode, _blocks(rows)):
+        row_file.seek(0)
+        for encoded in workers.map(encode, _blocks(row_file)):
             file.write(encoded)
 
 
-def _blocks(rows: IO[bytes]) -> Iterator[_Rows]:
-    while content := rows.read(_BLOCK_ROWS * CELL_ROW.itemsize):
+def _blocks(row_file: IO[bytes]) -> Iterator[_Rows]:
+    while content := row_file.read(_BLOCK_ROWS * CELL_ROW.itemsize):
         yield np.frombuffer(content, CELL_ROW)
 
 
