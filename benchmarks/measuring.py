@@ -6,6 +6,7 @@ Invariant: what was measured ended by itself, and nothing of it runs any more.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -65,9 +66,11 @@ def measure(command: list[str], output: Path, n_cores: int, good_code: int = 0) 
     good_code
         The exit code that it ends with if it did its work.
     """
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else modules are compiled each time, but for users only once
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
         begin = perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
         sampler = _MemorySampler(process.pid, n_cores)
         sampler.start()
         code = process.wait()
