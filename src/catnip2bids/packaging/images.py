@@ -6,7 +6,7 @@ Invariant: an image is made again only if its source files or a setting that aff
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -92,17 +92,15 @@ def _exists(task: ImageTask, dataset: Path) -> bool:
     return (dataset / task.target).exists() and (dataset / hashes_path(task.target)).is_file()
 
 
-def embed_labels(dataset: Path, raw: ImageTask, labels: Sequence[ImageTask], version: OmeZarrVersion) -> None:
-    """Copy label images into the group ``labels`` of the raw image; without any, remove that group."""
+def embed_labels(dataset: Path, raw: PurePosixPath, labels: Mapping[str, str], version: OmeZarrVersion) -> None:
+    """Copy label images, by name, into the group ``labels`` of an image; without any, remove that group."""
     if not labels:
-        remove(safe_path(dataset, raw.target / "labels"))
+        remove(safe_path(dataset, raw / "labels"))
         return
-    with atomic_output(safe_path(dataset, raw.target / "labels"), near=safe_path(dataset, raw.target)) as partial:
-        names = []
-        for task in labels:
-            names.append(task.spec.channel)
-            shutil.copytree(dataset / task.target, partial / names[-1], copy_function=shutil.copyfile)
-        write_labels_group(partial, names, version)
+    with atomic_output(safe_path(dataset, raw / "labels"), near=safe_path(dataset, raw)) as partial:
+        for name, image in labels.items():
+            shutil.copytree(dataset / image, partial / name, copy_function=shutil.copyfile)
+        write_labels_group(partial, list(labels), version)
 
 
 def remove_image(dataset: Path, target: PurePosixPath, *, with_sidecar: bool = True) -> None:

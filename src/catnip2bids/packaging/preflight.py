@@ -113,7 +113,7 @@ def run_preflight(
     _refuse_conflicts(provenance, planned_runs)
     warnings = _run_warnings(checked)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
-    tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset) for run, plan in checked)
+    tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset, provenance.runs) for run, plan in checked)
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)

@@ -14,15 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import discard_staging, remove
-from catnip2bids.bids.dataset_paths import COUNTS_ENDING, copy_of, sidecar_of
+from catnip2bids.bids.dataset_paths import COUNTS_ENDING, copy_of, image_stem, sidecar_of
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.build_image import unnamed_labels_warning
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component_type import Action, Content
+from catnip2bids.catnip.components import component_of
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
+from catnip2bids.ome import is_label_type
 from catnip2bids.packaging.cells import CellsTask, cells_tasks, remove_tables, write_cells
 from catnip2bids.packaging.copies import copy_verbatim, private_words
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
@@ -228,16 +230,17 @@ class RunPackager:
                 del self._record.images[target]
                 self._removed(image_file)
                 self.log.removed.append(hashes_path(image_file))
+        kept = {task.target for task in self.tasks.all_tasks} | {task.verbatim for task in self.tasks.counts}
         for entry in self.tasks.planned.entries:
             before = self._earlier.get(entry.source)
-            if entry.action != Action.EXCLUDE or entry.source in self._failures or before is None:
+            if entry.source in self._failures or before is None:
                 continue
             table = before.target if before.target is not None and before.target.endswith(COUNTS_ENDING) else None
             # files below the name of an image are copies of other entries
             paths = [copy_of(self.tasks.name, entry.source)] if before.action == "copy" or table else []
             paths += [PurePosixPath(table)] if table else []
             for path in paths:
-                if (self._dataset / path).exists():
+                if path not in kept and (self._dataset / path).exists():
                     remove(safe_path(self._dataset, path))
                     self._removed(path)
 
@@ -250,22 +253,28 @@ class RunPackager:
         raw, images, settings = self.tasks.raw_image, self._record.images, self.preflight.settings
         if raw is None or (raw_record := images.get(str(raw.target))) is None:
             return
-        labels = []
-        for task in self.tasks.images if settings.embed_labels else ():
-            if not task.has_labels or task.volume.shape != raw.volume.shape or str(task.target) not in images:
+        labels: dict[str, str] = {}
+        for path, image in sorted(images.items()) if settings.embed_labels else ():  # those of gone sources, too
+            component, threshold = component_of(image.role, image.source) or (None, None)
+            if component is None or component.content not in {Content.LABELS, Content.MASK}:
                 continue
-            if task.spec.name_label is None:
-                left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
-                self.log.warning(
-                    f"{task.entry.location}: is stored as {task.volume.dtype}: {left_out} and package again"
-                )
+            if image.shape != raw_record.shape or self._zarr_documents(path) != self._zarr_documents(raw.target):
+                continue  # an image of a gone source may be of another format
+            if is_label_type(image.dtype):
+                labels[component.desc_label(threshold) or image_stem(PurePosixPath(path))] = path
             else:
-                labels.append(task)
-        wanted = {task.spec.channel: images[str(task.target)].fingerprint for task in labels}
+                left_out = "OME-NGFF allows only integers as label images, so it is not embedded; save it as integers"
+                location = self.tasks.run.folder / image.source
+                self.log.warning(f"{location}: is stored as {image.dtype}: {left_out} and package again")
+        wanted = {name: images[path].fingerprint for name, path in labels.items()}
         if raw_record.embedded != wanted:
-            embed_labels(self._dataset, raw, labels, settings.ome_zarr_version)
+            embed_labels(self._dataset, raw.target, labels, settings.ome_zarr_version)
             self.log.copied.append(raw.target / "labels")
             raw_record.embedded = wanted
+
+    def _zarr_documents(self, image: PurePosixPath | str) -> set[str]:
+        """Return which metadata an image has: that of OME-Zarr 0.5 or 0.4, or none as an OME-TIFF."""
+        return {name for name in ("zarr.json", ".zattrs") if (self._dataset / image / name).is_file()}
 
     def _decide(self, entries: Iterable[Entry]) -> None:
         """Record the decisions about some entries."""
@@ -299,6 +308,9 @@ class RunPackager:
         target: PurePosixPath | str | None = None
         if problem is not None:
             target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
+            before = self._earlier.get(entry.path)
+            if target is None and before is not None and before.target and (self._dataset / before.target).exists():
+                target, action = before.target, Action(before.action)
             if target is None:
                 action, reason = Action.EXCLUDE, f"problem: {problem}"
             else:

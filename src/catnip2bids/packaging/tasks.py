@@ -5,7 +5,7 @@ Invariant: no two tasks of a dataset write the same file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from catnip2bids.bids.dataset_paths import (
     sidecar_of,
     tables_folder,
 )
+from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
@@ -152,10 +153,18 @@ class RunTasks:
         return evidence | {"mask": masks[0]} if result.is_redundant and result.is_masked and masks else evidence
 
 
-def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasTable | None, dataset: Path) -> RunTasks:
+def plan_tasks(
+    run: Run,
+    checked: CheckedPlan,
+    settings: Settings,
+    atlas: AtlasTable | None,
+    dataset: Path,
+    packaged: Mapping[str, RunRecord],
+) -> RunTasks:
     """Plan the tasks of one run, without copies that the dataset cannot hold.
 
-    The plan must have a subject, a sample and a voxel size; `atlas` is the user's table.
+    The plan must have a subject, a sample and a voxel size; `atlas` is the user's table, and `packaged` has the runs in
+    the dataset.
     """
     planned = checked.planned
     if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
@@ -178,7 +187,7 @@ def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasT
     name = run_name(planned.subject, planned.sample, planned.stain)
     regions = atlas_of((entry.location for entry, _ in tables), atlas, dataset)
     maker = _TaskMaker(run, planned, name, planned.voxel_size_um, settings, regions)
-    raw = _raw_entry(run, actions)
+    raw = _raw_entry(run, actions, packaged.get(str(name)))
     images = [maker.image(*volume, raw=volume[0] is raw) for volume in volumes]
     masks = ((check, check.recovered_mask) for check in checked.results)
     images += [maker.recovered_mask(check, mask) for check, mask in masks if mask is not None]
@@ -293,12 +302,22 @@ class _TaskMaker:
         return OmeTiff(big=grid != VoxelGrid.ATLAS, compression=settings.compression, pyramid=settings.pyramid)
 
 
-def _raw_entry(run: Run, actions: dict[str, Action]) -> Entry | None:
-    """Choose the entry whose image becomes the raw image: the first of the table that is to be converted."""
+def _raw_entry(run: Run, actions: dict[str, Action], packaged: RunRecord | None) -> Entry | None:
+    """Choose the entry whose image becomes the raw image: the first of the table that is to be converted.
+
+    If the source of the raw image in the dataset is gone, only an entry of the same role can take its place: the image
+    may be all that is left of it.
+    """
+    paths = {entry.path for entry in run.entries}
+    images = packaged.images.items() if packaged else ()
+    gone = {image.role for target, image in images if target.startswith("sub-") and image.source not in paths}
     candidates = [
         entry
         for entry in run.entries
-        if entry.component and entry.component.raw and actions[entry.path] == Action.CONVERT
+        if entry.component
+        and entry.component.raw
+        and actions[entry.path] == Action.CONVERT
+        and gone <= {entry.component.role}
     ]
     return min(candidates, key=lambda entry: [row is entry.component for row in COMPONENTS].index(True), default=None)
 

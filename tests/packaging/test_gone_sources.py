@@ -1,0 +1,114 @@
+"""What was packaged stays, and stays right, when its source is gone or cannot be read any more."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from catnip2bids import make_plan, package, scan, verify
+from catnip2bids.catnip.component_type import Action
+from catnip2bids.plan import Plan
+from runs import (
+    KO_PREFIX,
+    TODAY_PREFIX,
+    images_of,
+    level,
+    read_json,
+    rewrite_slice,
+    settings,
+    slices_of,
+    source_planes,
+    write_l0,
+    write_l2,
+)
+
+
+def with_action(source: Path, entry: str, action: Action) -> Plan:
+    """Return the default plan of a source, with another action for one entry."""
+    plan = make_plan(scan(source))
+    (planned,) = (planned for run in plan.runs for planned in run.entries if planned.source == entry)
+    planned.action, planned.reason = action, "for a test"
+    return plan
+
+
+def test_a_masked_image_does_not_replace_the_raw_image_whose_source_is_gone(tmp_path: Path) -> None:
+    """CATNIP deletes N4 at its end: the raw image may be all that is left of it."""
+    run, out = write_l0(tmp_path / "source", only=("640_N4",)), tmp_path / "out"
+    unmasked = source_planes(run / "640_N4")
+    shutil.copytree(run / "640_N4", run / "640_N4_masked")
+    for file in slices_of(run / "640_N4_masked"):
+        rewrite_slice(file, np.full(unmasked.shape[1:], 7, np.uint16))
+    for _ in range(3):  # the last time from what the one before recorded
+        assert package([tmp_path / "source"], out, settings()).ok
+        shutil.rmtree(run / "640_N4", ignore_errors=True)
+    raw = out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+    np.testing.assert_array_equal(level(raw), unmasked)
+    (masked,) = (image for image in images_of(out) if "N4masked" in image)
+    assert (level(out / masked) == 7).all()
+    assert verify(out).ok
+
+
+def test_the_raw_image_follows_a_source_that_was_renamed(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4",)), tmp_path / "out"
+    package([tmp_path / "source"], out, settings())
+    (run / "640_N4").rename(run / "N4")
+    assert package([tmp_path / "source"], out, settings()).ok
+    assert images_of(out) == {f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"}
+
+
+def test_embedded_labels_stay_when_their_sources_are_gone(tmp_path: Path) -> None:
+    run, out = write_l2(tmp_path / "source"), tmp_path / "out"
+    package([tmp_path / "source"], out, settings(embed_labels=True))
+    labels = out / f"sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr/labels"
+    before = {path.name: level(path) for path in labels.iterdir() if path.is_dir()}
+    shutil.rmtree(run / "atlaslabel_def_origspace")
+    mask = before["hemispheremask"]
+    rewrite_slice(slices_of(run / "hemispheremask_origspace")[2], np.zeros_like(mask[2]))
+    assert package([tmp_path / "source"], out, settings(embed_labels=True)).ok
+    assert before.keys() <= set(read_json(labels / "zarr.json")["attributes"]["ome"]["labels"])
+    np.testing.assert_array_equal(level(labels / "atlas"), before["atlas"])
+    assert verify(out).ok
+
+
+def test_a_copy_whose_source_had_a_problem_goes_when_it_is_excluded(tmp_path: Path) -> None:
+    """Else what a person excludes would be published."""
+    run, out = write_l0(tmp_path / "source", only=("640_N4",)), tmp_path / "out"
+    notes = run / "notes.txt"
+    notes.write_text("secret")
+    package([tmp_path / "source"], out, settings())
+    notes.unlink()
+    notes.symlink_to("nowhere")
+    assert not package([tmp_path / "source"], out, settings()).ok
+    assert [path.read_text() for path in out.rglob("notes.txt")] == ["secret"]
+    notes.unlink()
+    notes.write_text("secret")
+    plan = with_action(tmp_path / "source", "notes.txt", Action.EXCLUDE)
+    assert package([tmp_path / "source"], out, settings(), plan).ok
+    assert not list(out.rglob("notes.txt"))
+
+
+def test_a_table_of_counts_that_had_a_problem_goes_when_it_is_excluded(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source"), tmp_path / "out"
+    (table,) = run.rglob("*.csv")
+    good = table.read_bytes()
+    package([tmp_path / "source"], out, settings())
+    table.write_bytes(b"nothing\n")
+    assert not package([tmp_path / "source"], out, settings()).ok
+    assert len(list(out.rglob("*_counts.tsv"))) == 1
+    table.write_bytes(good)
+    plan = with_action(tmp_path / "source", table.relative_to(run).as_posix(), Action.EXCLUDE)
+    package([tmp_path / "source"], out, settings(), plan)
+    assert not [*out.rglob("*_counts.tsv"), *out.rglob(table.name)]
+
+
+def test_a_copy_goes_when_the_entry_is_converted_instead(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "heatmaps_atlasspace")), tmp_path / "out"
+    heatmap = next((run / "heatmaps_atlasspace").glob("*.tif"))
+    entry = heatmap.relative_to(run).as_posix()
+    package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", entry, Action.COPY))
+    assert list(out.rglob(heatmap.name))
+    package([tmp_path / "source"], out, settings())
+    assert not list(out.rglob(heatmap.name))
+    assert verify(out).ok
