@@ -48,6 +48,7 @@ def test_complete_name() -> None:
         ("45670_ko_female_LH_2026-05-02_09-12-33", RunName(None, "45670", "ko", "F", "L")),
         ("45670-ko_M_RH", RunName(None, "45670-ko", None, "M", "R")),
         ("20210810_45670_wt_Male_WB", RunName(dt.date(2021, 8, 10), "45670", "wt", "M", "B")),
+        ("210810_45670_LH_RH", RunName(dt.date(2021, 8, 10), "45670", None, None, None)),
         ("210810_45670_LH", RunName(dt.date(2021, 8, 10), "45670", None, None, "L")),
         ("45670_decon_2021-10-28_12-39-11", RunName(None, "45670")),
         ("mouseA_ko_f_left", RunName(None, "mouseA", "ko", "F", "L")),

@@ -791,3 +791,19 @@ def test_dots_in_texts_and_comments_of_a_plan_do_not_count(tmp_path: Path) -> No
     )
     with pytest.raises(PlanError, match="has no"):
         read_plan(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize("name", ["210810_45670_female_RH", "210810_45670_wt_RH"])
+def test_an_id_with_several_genotypes_is_a_warning(tmp_path: Path, name: str) -> None:
+    for run in ("210810_45670_ko_female_LH", "210810_45671_ko_female_LH", name):
+        write_l0(tmp_path / "source", f"{run}_14-48-50_decon_2021-10-28_12-39-11", only=("640_N4",))
+    (warning,) = (text for text in report_on(scan(tmp_path / "source")).warnings if "becomes" in text)
+    assert warning.startswith("45670 becomes sub-45670")
+    package(tmp_path / "source", tmp_path / "out", settings())
+    assert warning in package(tmp_path / "source", tmp_path / "out", settings()).warnings
+
+
+def test_a_name_with_both_hemispheres_tells_none(tmp_path: Path) -> None:
+    write_l0(tmp_path, "210810_45670_ko_female_LH_RH_14-48-50_decon_2021-10-28_12-39-11", only=("640_N4",))
+    (run,) = make_plan(scan(tmp_path)).runs
+    assert (run.subject, run.sample) == ("45670ko", None)

@@ -38,7 +38,7 @@ _HEMISPHERES: Mapping[str, Hemisphere] = {
 _ONLY_SAMPLES: Mapping[str, Hemisphere] = {"l": "L", "r": "R", "both": "B"}
 """More words for samples, which may mean something else in the name of a run."""
 _HEMISPHERE_FILLERS = frozenset({"brain", "hemi", "hemisphere"})  # as in left_hemisphere, whole_brain
-_GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
+GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
 
 _DATE = re.compile(r"((?:20)?[0-9]{2})([0-9]{2})([0-9]{2})")
 _TIME = re.compile(r"([0-9]{2})-([0-9]{2})-([0-9]{2})")
@@ -125,7 +125,7 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
     run = _read_run(name, ids_around)
     animal_id = run.animal_id or next(iter(ids_around), None)
     for parent, found in zip(parents, around, strict=True):
-        if animal_id and parent.lower() in _GENOTYPES:
+        if animal_id and parent.lower() in GENOTYPES:
             is_in_id = re.search(rf"(?<![a-z]){parent}$", animal_id, re.IGNORECASE)  # such as 45670-ko
             run = run if is_in_id else run.filled_from(RunName(genotype=parent))
         elif found.animal_id == animal_id:
@@ -143,7 +143,7 @@ def _read_run(name: str, ids_around: Collection[str]) -> RunName:
         if len(words) == 1 and found.date is None and _CHANNEL.fullmatch(words[0]):
             return found
         return found.filled_from(_animal(words))
-    if words and words[0].lower() in _GENOTYPES:
+    if words and words[0].lower() in GENOTYPES:
         return found.filled_from(RunName(genotype=words[0]))
     return found
 
@@ -166,13 +166,15 @@ def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[st
     """
     words, has_decon = _words(name)
     sex_at, sex = _first_known(words, _SEX_WORDS, _SEX_LETTERS)
-    hemisphere_at, hemisphere = _first_known(words, _HEMISPHERES)
+    hemispheres = {at: _HEMISPHERES[word.lower()] for at, word in enumerate(words) if word.lower() in _HEMISPHERES}
+    named = set(hemispheres.values())
+    hemisphere = named.pop() if len(named) == 1 else None  # nobody knows which of two
     times = [word for word in words if _TIME.fullmatch(word)]
     fillers = _HEMISPHERE_FILLERS if hemisphere else frozenset()
     others = [
         word
         for at, word in enumerate(words)
-        if at not in (sex_at, hemisphere_at) and word not in times and word.lower() not in fillers
+        if at != sex_at and at not in hemispheres and word not in times and word.lower() not in fillers
     ]
     date = _as_date(words[0]) if words else None
     if date and (_names_animal(others[1:]) or (ids_around and words[0] not in ids_around) or len(words[0]) == 8):
@@ -212,7 +214,7 @@ def _words(name: str) -> tuple[list[str], bool]:
 
 def _names_animal(words: Sequence[str]) -> bool:
     """Whether the first of these words can be an id: it has a digit, or a genotype follows."""
-    if not words or words[0].lower() in _GENOTYPES:
+    if not words or words[0].lower() in GENOTYPES:
         return False
     return len(words) > 1 or re.search("[0-9]", words[0]) is not None
 

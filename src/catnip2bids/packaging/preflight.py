@@ -42,6 +42,7 @@ from catnip2bids.plan import (
     AboutDataset,
     Plan,
     PlannedRun,
+    divided_animals,
     doubtful_copies,
     empty_labels,
     identity_of,
@@ -112,6 +113,8 @@ def run_preflight(
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
     warnings = _run_warnings(checked)
+    identities = [*map(identity_of, provenance.runs.values()), *(identity_of(planned) for _, planned in planned_runs)]
+    warnings += divided_animals(identities)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset, provenance.runs) for run, plan in checked)
     check_names(dataset, tasks)

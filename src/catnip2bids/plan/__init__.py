@@ -3,6 +3,7 @@
 from catnip2bids.plan.checks import (
     RunIdentity,
     ScanReport,
+    divided_animals,
     identity_of,
     match_plan,
     refuse_collisions,
@@ -24,6 +25,7 @@ __all__ = [
     "RunIdentity",
     "ScanReport",
     "default_entry",
+    "divided_animals",
     "doubtful_copies",
     "empty_labels",
     "identity_of",

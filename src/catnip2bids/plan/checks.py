@@ -13,6 +13,7 @@ from typing import Any
 from catnip2bids.bids.provenance import RunRecord
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.component_type import Action
+from catnip2bids.catnip.run_name import GENOTYPES
 from catnip2bids.errors import PlanError, SourceError, UsageError
 from catnip2bids.leftovers import LEFT_BEHIND
 from catnip2bids.plan.default_plan import doubtful_copies, make_plan, problems_of
@@ -170,6 +171,21 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
         )
 
 
+def divided_animals(identities: Iterable[RunIdentity]) -> list[str]:
+    """Warn of ids that differ only in their genotype, as if one animal were several."""
+    subjects: dict[str, set[str]] = {}
+    for identity in identities:
+        animal, _, genotype = (identity.source_id or "").partition("_")
+        if animal and identity.subject and genotype.lower() in {"", *GENOTYPES}:
+            subjects.setdefault(animal, set()).add(f"sub-{identity.subject}")
+    return [
+        f"{animal} becomes {' and '.join(sorted(found))}; if that is one animal, give its runs the same subject, "
+        "source_id and genotype in the plan"
+        for animal, found in subjects.items()
+        if len(found) > 1
+    ]
+
+
 @dataclass(frozen=True)
 class ScanReport:
     """A scan and the plan that follows from it."""
@@ -205,6 +221,7 @@ def report_on(found: Scan) -> ScanReport:
         unknown = [what for what in ("subject", "sample") if getattr(planned, what) is None]
         if unknown:
             warnings.append(f"{run.folder}: the {' and the '.join(unknown)} must be filled in: no name tells")
+    warnings += divided_animals(map(identity_of, plan.runs))
     try:
         refuse_collisions(map(identity_of, plan.runs))
     except UsageError as error:
