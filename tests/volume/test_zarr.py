@@ -292,6 +292,21 @@ def test_other_ways_to_store_an_array(tmp_path: Path, options: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("shift", "is_told"), [([100.0, 0.0, 20.0], True), ([0, 0.0, 0], False)])
+def test_a_place_in_space_that_is_not_kept_is_a_warning(
+    tmp_path: Path, version: str, shift: list[float], *, is_told: bool
+) -> None:
+    path = write_image(tmp_path / "image.zarr", some_image(SHAPE), version)
+    described = multiscale(Written())
+    described["datasets"][0]["coordinateTransformations"] = [
+        {"type": "scale", "scale": [5.0, 3.7, 3.5]},
+        {"type": "translation", "translation": shift},
+    ]
+    write_metadata(path, described, version)
+    assert any("translation" in warning for warning in inspect_zarr(path).warnings) is is_told
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_axes_of_length_1_are_left_out(tmp_path: Path, version: str) -> None:
     image = some_image(SHAPE)
     written = Written(axes="tczyx", level="scale/full", scales=([1.0, 1.0, 5.0, 3.7, 3.5], None))

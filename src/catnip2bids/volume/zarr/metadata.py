@@ -178,6 +178,7 @@ class Level0:
     axes: tuple[str, ...]
     voxel_size_um: tuple[float, float, float] | None  # (x, y, z)
     is_ours: bool = False  # whether catnip2bids wrote the image
+    is_moved: bool = False  # whether its first voxel has another place than 0
 
 
 def document_of(path: Path) -> Path:
@@ -272,7 +273,8 @@ def _check_level_0(image: dict[Any, object], document: Path) -> Level0:
             raise SourceError(
                 f"{document}: its levels (datasets) do not begin with the one of the smallest voxels; put them in order"
             )
-    return Level0(level, axes, _voxel_size_um(axes, units, scales), _is_ours(image))
+    is_moved = any(map(_is_moved, (dataset, image)))
+    return Level0(level, axes, _voxel_size_um(axes, units, scales), _is_ours(image), is_moved)
 
 
 def _is_ours(image: dict[Any, object]) -> bool:
@@ -292,6 +294,17 @@ def _scale(described: dict[Any, object], n_axes: int) -> list[float] | None:
                     case {"type": "scale", "scale": [*scale]} if len(scale) == n_axes:
                         return list(map(_number, scale))
     return None
+
+
+def _is_moved(described: dict[Any, object]) -> bool:
+    """Tell whether a level or the whole image has a translation, other than by zeros."""
+    match described.get("coordinateTransformations"):
+        case [*transformations]:
+            for transformation in transformations:
+                match transformation:
+                    case {"type": "translation", "translation": [*shift]} if any(shift):
+                        return True
+    return False
 
 
 def _number(value: object) -> float:

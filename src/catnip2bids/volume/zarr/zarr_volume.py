@@ -111,16 +111,19 @@ def inspect_zarr(path: Path) -> Inspection:
         documents = _documents_in(path)
         return Inspection(None, len(documents), sum(map(size_on_disk, documents)), (str(error),))
     files, n_chunks = volume.files, array.grid.n_chunks
+    level_0 = read_level_0(path)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    if level_0.is_moved:
+        warnings = (f"{path}: is placed in space (by a translation), which convert does not keep; note it down",)
     if n_missing := n_chunks - _count_stored(array.grid, files):  # left out because they are empty, or lost
         what = (
             f"{path}: {n_missing:,} of {format_count(n_chunks, 'chunk')} {'is' if n_missing == 1 else 'are'} not stored"
         )
-        if read_level_0(path).is_ours:
+        if level_0.is_ours:
             notes = (f"{what}, because catnip2bids leaves out chunks in which all voxels are {array.fill_value}",)
         else:
-            warnings = (
+            warnings += (
                 f"{what}; their voxels are the fill value {array.fill_value}. Writers leave out chunks that hold "
                 "nothing else; if files were lost, bring them back",
             )
