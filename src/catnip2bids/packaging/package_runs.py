@@ -300,7 +300,7 @@ def _command(preflight: Preflight) -> str:
     for key, value in preflight.settings.published().items():
         option = "--" + key.removesuffix("_um").removeprefix("image_").replace("_", "-")
         if key == "voxel_size_um":
-            words += [option, *(f"{size:g}" for size in value)]
+            words += [option, *(f"{size:.15g}" for size in value)]
         elif value is not False:
             words += [option] if value is True else [option, str(value)]
     return shlex.join(words)
