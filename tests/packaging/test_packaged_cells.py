@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from catnip2bids import Format, Naming, OmeZarrVersion, package, verify
+from catnip2bids import Format, Naming, OmeZarrVersion, open_volume, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
 from catnip2bids.bids.tables import Row
 from catnip2bids.cells import connected_components
@@ -214,6 +214,34 @@ def test_a_list_with_cells_of_other_regions_is_not_used(cohort: Path, tmp_path: 
     result = package([cohort], tmp_path / "dataset", settings())
     assert mentions(result.warnings, str(path), "which the table of counts does not list")
     assert record_of(tmp_path / "dataset", L2).origin == "filtered"
+
+
+def mirror(path: Path, n_rows: int) -> None:
+    """Mirror the cells of a list along y: as many in each region, at other places, as in the list of another brain."""
+    with h5py.File(path, "r+") as file:
+        for voxels in (file[reference] for reference in file["cellpixelIDlist"][()].flat):
+            if "MATLAB_empty" not in voxels.attrs:
+                voxels[2] = n_rows + 1 - voxels[2]
+
+
+@pytest.mark.parametrize("has_filtered", [True, False])
+def test_a_list_of_another_brain_is_not_used(
+    demo_dataset: Path, cohort: Path, tmp_path: Path, has_filtered: bool
+) -> None:
+    if not has_filtered:
+        remove_all(cohort.rglob("*_filtered"))
+    (path,) = cohort.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    (segmentation,) = demo_dataset.rglob(f"sub-{L2}*_desc-FRSTseg10000_SPIM.ome.zarr")
+    mirror(path, open_volume(segmentation).shape[1])
+    result = package([cohort], tmp_path / "dataset", settings())
+    origin, desc = ("filtered", "FRSTsegfiltered10000_") if has_filtered else ("segmentation", "FRSTseg10000_")
+    assert mentions(result.warnings, str(path), "another run", "found again in", f"desc-{desc}")
+    assert record_of(tmp_path / "dataset", L2).origin == origin
+    assert record_of(tmp_path / "dataset", L2, 15000).origin == "cell list"
+    if has_filtered:
+        assert as_set(read_gzipped(table_of(tmp_path / "dataset", L2))) == as_set(
+            read_gzipped(table_of(demo_dataset, L2))
+        )
 
 
 def test_a_list_of_another_threshold_is_a_warning(cohort: Path, tmp_path: Path) -> None:
