@@ -21,7 +21,7 @@ from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
-from catnip2bids.reporting.check_results import read_check_result
+from catnip2bids.reporting.check_results import CheckResults, read_check_result
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from runs import mentions, read_tsv, settings, state_of
@@ -312,6 +312,25 @@ def test_counts_are_confirmed_from_the_dataset_alone(demo_dataset: Path) -> None
     assert found.counts_agree
     assert [Path(verdict.table).name[4:11] for verdict in found.counts] == [L0, L0, L2, L2]
     assert all(verdict.n_regions > 0 for verdict in found.counts)
+
+
+def test_a_region_that_a_table_lacks_is_named(cohort: Path, tmp_path: Path) -> None:
+    counts, index = add_to_largest_count(cohort, 0)
+    header, *rows = counts.read_text().splitlines()
+    kept = [row for row in rows if not row.startswith(f"{index},")]
+    counts.write_text("\n".join([header, *kept]) + "\n")
+    result = package([cohort], tmp_path / "dataset", settings())
+    other = counts.with_name("FRSTseg_00015000.csv")
+    assert mentions(result.warnings, str(counts), str(other), f"only one of them has {index} ")
+    verdicts = verify(tmp_path / "dataset", counts=True).counts
+    assert [verdict.not_compared for verdict in verdicts] == [(int(index),), (), (), ()]
+    assert (
+        str(verdicts[0]) == f"confirmed: {len(kept)} regions; not compared: 1 region with cells but no count ({index})"
+    )
+    done = called("verify", tmp_path / "dataset", "--counts")
+    assert "counts confirmed except 1 region that could not be compared" in done.stdout + done.stderr
+    (said,) = (state.text for state in CheckResults.of(tmp_path / "dataset").states if "--counts said" in state.text)
+    assert "CATNIP's counts confirmed except 1 region" in said
 
 
 def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_path: Path) -> None:
