@@ -184,6 +184,11 @@ def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path:
     assert difference.catnip == difference.found + 1
 
 
+def test_the_readme_says_how_far_proven_goes(demo_dataset: Path) -> None:
+    text = (demo_dataset / "README.md").read_text(encoding="utf-8")
+    assert "only that list and count agree" in " ".join(text.split())
+
+
 def test_the_readme_lists_the_counts_that_could_not_be_repeated(
     demo_dataset: Path, cohort: Path, tmp_path: Path
 ) -> None:
