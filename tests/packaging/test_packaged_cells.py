@@ -14,14 +14,14 @@ import h5py
 import numpy as np
 import pytest
 
-from catnip2bids import Format, Naming, OmeZarrVersion, package, verify
+from catnip2bids import Format, Naming, OmeZarrVersion, open_volume, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
 from catnip2bids.bids.tables import Row
 from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
-from catnip2bids.reporting.check_results import read_check_result
+from catnip2bids.reporting.check_results import CheckResults, read_check_result
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from runs import mentions, read_tsv, settings, state_of
@@ -184,6 +184,11 @@ def test_tables_are_made_again_only_if_something_changed(cohort: Path, tmp_path:
     assert difference.catnip == difference.found + 1
 
 
+def test_the_readme_says_how_far_proven_goes(demo_dataset: Path) -> None:
+    text = (demo_dataset / "README.md").read_text(encoding="utf-8")
+    assert "only that list and count agree" in " ".join(text.split())
+
+
 def test_the_readme_lists_the_counts_that_could_not_be_repeated(
     demo_dataset: Path, cohort: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +219,34 @@ def test_a_list_with_cells_of_other_regions_is_not_used(cohort: Path, tmp_path: 
     result = package([cohort], tmp_path / "dataset", settings())
     assert mentions(result.warnings, str(path), "which the table of counts does not list")
     assert record_of(tmp_path / "dataset", L2).origin == "filtered"
+
+
+def mirror(path: Path, n_rows: int) -> None:
+    """Mirror the cells of a list along y: as many in each region, at other places, as in the list of another brain."""
+    with h5py.File(path, "r+") as file:
+        for voxels in (file[reference] for reference in file["cellpixelIDlist"][()].flat):
+            if "MATLAB_empty" not in voxels.attrs:
+                voxels[2] = n_rows + 1 - voxels[2]
+
+
+@pytest.mark.parametrize("has_filtered", [True, False])
+def test_a_list_of_another_brain_is_not_used(
+    demo_dataset: Path, cohort: Path, tmp_path: Path, has_filtered: bool
+) -> None:
+    if not has_filtered:
+        remove_all(cohort.rglob("*_filtered"))
+    (path,) = cohort.rglob("FRSTseg_00010000_cellpixelIDlist.mat")
+    (segmentation,) = demo_dataset.rglob(f"sub-{L2}*_desc-FRSTseg10000_SPIM.ome.zarr")
+    mirror(path, open_volume(segmentation).shape[1])
+    result = package([cohort], tmp_path / "dataset", settings())
+    origin, desc = ("filtered", "FRSTsegfiltered10000_") if has_filtered else ("segmentation", "FRSTseg10000_")
+    assert mentions(result.warnings, str(path), "another run", "found again in", f"desc-{desc}")
+    assert record_of(tmp_path / "dataset", L2).origin == origin
+    assert record_of(tmp_path / "dataset", L2, 15000).origin == "cell list"
+    if has_filtered:
+        assert as_set(read_gzipped(table_of(tmp_path / "dataset", L2))) == as_set(
+            read_gzipped(table_of(demo_dataset, L2))
+        )
 
 
 def test_a_list_of_another_threshold_is_a_warning(cohort: Path, tmp_path: Path) -> None:
@@ -284,6 +317,25 @@ def test_counts_are_confirmed_from_the_dataset_alone(demo_dataset: Path) -> None
     assert found.counts_agree
     assert [Path(verdict.table).name[4:11] for verdict in found.counts] == [L0, L0, L2, L2]
     assert all(verdict.n_regions > 0 for verdict in found.counts)
+
+
+def test_a_region_that_a_table_lacks_is_named(cohort: Path, tmp_path: Path) -> None:
+    counts, index = add_to_largest_count(cohort, 0)
+    header, *rows = counts.read_text().splitlines()
+    kept = [row for row in rows if not row.startswith(f"{index},")]
+    counts.write_text("\n".join([header, *kept]) + "\n")
+    result = package([cohort], tmp_path / "dataset", settings())
+    other = counts.with_name("FRSTseg_00015000.csv")
+    assert mentions(result.warnings, str(counts), str(other), f"only one of them has {index} ")
+    verdicts = verify(tmp_path / "dataset", counts=True).counts
+    assert [verdict.not_compared for verdict in verdicts] == [(int(index),), (), (), ()]
+    assert (
+        str(verdicts[0]) == f"confirmed: {len(kept)} regions; not compared: 1 region with cells but no count ({index})"
+    )
+    done = called("verify", tmp_path / "dataset", "--counts")
+    assert "counts confirmed except 1 region that could not be compared" in done.stdout + done.stderr
+    (said,) = (state.text for state in CheckResults.of(tmp_path / "dataset").states if "--counts said" in state.text)
+    assert "CATNIP's counts confirmed except 1 region" in said
 
 
 def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_path: Path) -> None:

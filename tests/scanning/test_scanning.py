@@ -394,6 +394,25 @@ def test_what_every_run_has_is_missed(tmp_path: Path) -> None:
     assert "threshold 10000" in no_counts
 
 
+def test_counts_whose_cells_cannot_be_found_are_a_warning(tmp_path: Path) -> None:
+    write_l2(tmp_path)
+    (segmentation,) = tmp_path.rglob("FRSTseg_00010000")
+    shutil.rmtree(segmentation)
+    (warning,) = only_run(tmp_path).warnings
+    assert "has a table of cell counts but no segmentation for threshold 10000" in warning
+
+
+def test_counts_whose_segmentation_does_not_fit_the_labels_are_a_warning(tmp_path: Path) -> None:
+    write_l2(tmp_path)
+    for log in tmp_path.rglob("*.log.txt"):  # which would say that the segmentation is incomplete
+        log.unlink()
+    (segmentation,) = tmp_path.rglob("FRSTseg_00010000")
+    slices_of(segmentation)[-1].unlink()
+    (warning,) = (text for text in only_run(tmp_path).warnings if "table of cell counts" in text)
+    assert "no atlas labels of the size of the segmentation" in warning
+    assert "threshold 10000" in warning
+
+
 def _die(_: Entry) -> Entry:
     os._exit(1)
 

@@ -239,7 +239,9 @@ def show_verification(found: Verification) -> None:
     not_ok = "something has changed" if found.has_changed else "not everything is proven"
     outcome = "verified: nothing has changed" if found.is_proven else not_ok
     if found.counts:
-        outcome += ", counts confirmed" if found.counts_agree else ", counts not confirmed"
+        n_not_compared = sum(len(verdict.not_compared) for verdict in found.counts)
+        but = f" except {format_count(n_not_compared, 'region')} that could not be compared" if n_not_compared else ""
+        outcome += f", counts confirmed{but}" if found.counts_agree else ", counts not confirmed"
     print_result(found.dataset, outcome, facts, ok=found.ok)
 
 

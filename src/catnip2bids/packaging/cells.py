@@ -20,6 +20,7 @@ from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, Ru
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
+from catnip2bids.cells.connected_components import INSIDE_CELLS
 from catnip2bids.cells.counting_rule import CELL_ROW, FATES, Fate, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import Resources
@@ -30,9 +31,12 @@ from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.row_files import RowFiles, open_row_files
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside, safe_path
-from catnip2bids.volume import file_states
+from catnip2bids.volume import file_states, read_block
 
 Zyx = tuple[float, float, float]
+
+_CHECKED_CELLS = 200
+"""Cells of a list that are looked up in the segmentation."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def _find(
         images = task.images.opened(dataset, task.rule, filtered=filtered)
         return find_cells(images, task.rule, resources, log.progress.advance, on_rows)
 
-    counted = _listed_cells(task, log, row_files)
+    counted = _listed_cells(dataset, task, log, row_files)
     if counted is None and task.images.filtered is None:
         return "segmentation", find(row_files.add, filtered=False)
     origin: Literal["cell list", "filtered"] = "cell list"
@@ -182,8 +186,8 @@ def _find(
     return origin, tally
 
 
-def _listed_cells(task: CellsTask, log: PackageLog, row_files: RowFiles) -> Counter[int] | None:
-    """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be read."""
+def _listed_cells(dataset: Path, task: CellsTask, log: PackageLog, row_files: RowFiles) -> Counter[int] | None:
+    """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be used."""
     if task.cell_list is None:
         return None
     counted: Counter[int] = Counter()
@@ -197,8 +201,10 @@ def _listed_cells(task: CellsTask, log: PackageLog, row_files: RowFiles) -> Coun
             rows["fate"] = FATES.index(Fate.COUNTED)
             row_files.add_counted(rows)
             counted[region] = len(block)
+        _refuse_other_run(dataset, task, row_files)
     except SourceError as error:
-        log.warning(f"{error}; until then, cells are found again in the segmentation")
+        image = task.images.filtered or task.images.segmentation
+        log.warning(f"{error}; until then, cells are found again in {image}")
         row_files.forget_counted()
         return None
     known = {region: row.cell_count for region, row in task.counts.items() if row.cell_count is not None}
@@ -209,3 +215,21 @@ def _listed_cells(task: CellsTask, log: PackageLog, row_files: RowFiles) -> Coun
             "check that both are of the same run of CATNIP"
         )
     return counted
+
+
+def _refuse_other_run(dataset: Path, task: CellsTask, row_files: RowFiles) -> None:
+    """Refuse a list of cells if the segmentation has no cells where most of them are.
+
+    All voxels of a list's cells are inside cells of the segmentation from which CATNIP made it. So is nearly every
+    centre, except those of curved cells; of the centres in another brain, only as many as cells fill its volume: a few
+    percent. Half is far from both.
+    """
+    segmentation = task.images.opened(dataset, task.rule, filtered=False).segmentation
+    places = np.rint(row_files.sample_of_counted(_CHECKED_CELLS)["centre"]).astype(int).tolist()
+    voxels = (read_block(segmentation, (slice(z, z + 1), slice(y, y + 1), slice(x, x + 1))) for z, y, x in places)
+    n_inside = sum(voxel.item() == INSIDE_CELLS for voxel in voxels)
+    if 2 * n_inside < len(places):
+        raise SourceError(
+            f"{task.cell_list}: only {n_inside:,} of {len(places):,} cells from it are in {task.images.segmentation}, "
+            "so it is the list of another run or threshold; copy the right list, or exclude it in the plan"
+        )

@@ -177,10 +177,10 @@ def _counting(provenance: Provenance) -> str:
         "voxels). A region counts it if more than half of its voxels have the label of the region, inside the "
         "hemisphere mask: the atlas labels times `desc-hemispheremask`. CATNIP divides groups that are too large. "
         "Numbers of a region are those of its own label, without the regions below it.\n\n"
-        "`proven` is true where CATNIP's count could be reproduced: its own list of cells, or a recount in the images, "
-        f"has as many cells of the region{how_many}. Where it is false, trust the table of counts rather than that of "
-        "cells. `catnip2bids verify . --counts` counts all cells again in the images. "
-        "A value of a heat map is about the number of counted cells nearby; it is not a density."
+        f"`proven` is true where the table of cells has as many cells of the region as CATNIP counted{how_many}. Where "
+        "cells come from CATNIP's own list, this says only that list and count agree. Where it is false, trust "
+        "the table of counts rather than that of cells. `catnip2bids verify . --counts` counts all cells again in the "
+        "images. A value of a heat map is about the number of counted cells nearby; it is not a density."
         + (f"\n\n{differences}" if differences else "")
     )
 

@@ -124,6 +124,7 @@ def run_preflight(
         check_checksums(dataset, provenance)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += _atlas_warnings(tasks, atlas, settings)
+    warnings += _missing_regions(tasks)
     participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
     before = read_table(dataset / PARTICIPANTS, COLUMNS)
     warnings += contradictions(before, tasks, participants, explicit=given is not None)
@@ -353,4 +354,22 @@ def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings
         others = (file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file))))
         if (table := next(others, None)) is not None:
             warnings.append(f"{settings.atlas_table}: names other regions than {table}; is it the right table?")
+    return warnings
+
+
+def _missing_regions(runs: Sequence[RunTasks]) -> list[str]:
+    """Warn if the tables of counts of a run list different regions; CATNIP lists the same in all of them."""
+    warnings = []
+    for run in runs:
+        tables = {task.entry.location: read_counts(task.entry.location) for task in run.counts}
+        names = {table: {row.index: row.name for row in rows} for table, rows in tables.items()}
+        longest = max(names, key=lambda table: len(names[table]), default=None)
+        for table, regions in names.items():
+            if longest is not None and (differing := sorted(regions.keys() ^ names[longest].keys())):
+                both = names[longest] | regions
+                warnings.append(
+                    f"{table}: lists other regions than {longest}; only one of them has "
+                    f"{format_list([f'{index} {both[index]}' for index in differing])}; copy both tables again from "
+                    "where CATNIP wrote them"
+                )
     return warnings

@@ -5,6 +5,7 @@ Invariant: memory never holds all rows, however many cells there are.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ class RowFiles:
         """Add the components that do not count, except large ones in a region: CATNIP has counted parts of them."""
         is_divided = (rows["fate"] == _TOO_LARGE) & (rows["region"] > 0)
         self.uncounted.write(rows[(rows["fate"] != _COUNTED) & ~is_divided].tobytes())
+
+    def sample_of_counted(self, n_most: int) -> _Rows:
+        """Return some rows of the table of counted cells, spread evenly over it, or all if there are no more."""
+        n_rows = self.counted.tell() // CELL_ROW.itemsize
+        rows = []
+        for index in np.unique(np.linspace(0, n_rows - 1, min(n_most, n_rows)).astype(int)).tolist():
+            self.counted.seek(index * CELL_ROW.itemsize)
+            rows.append(self.counted.read(CELL_ROW.itemsize))
+        self.counted.seek(0, os.SEEK_END)
+        return np.frombuffer(b"".join(rows), CELL_ROW)
 
     def forget_counted(self) -> None:
         """Remove all rows of the table of counted cells."""

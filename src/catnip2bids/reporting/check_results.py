@@ -25,7 +25,7 @@ from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
 from catnip2bids.errors import DatasetError
-from catnip2bids.formatting import format_planes
+from catnip2bids.formatting import format_count, format_planes
 from catnip2bids.ome import image_size
 from catnip2bids.paths import SafePath, inside, safe_path
 from catnip2bids.validation import ValidationReport
@@ -82,6 +82,7 @@ class CountsVerdict(BaseModel):
     """A table of counts whose cells were counted again."""
 
     ok: bool
+    not_compared: list[int] = Field(default_factory=list, fail_fast=True)  # regions with cells but no count
 
 
 class Found(BaseModel):
@@ -221,7 +222,10 @@ def _counted(verification: CheckResult | None) -> Iterator[State]:
     """Yield what ``verify --counts`` said, if it ran."""
     if verification is not None and isinstance(tables := verification.found.counts, list) and tables:
         n_wrong = sum(not table.ok for table in tables)
-        text = f"{n_wrong} of {len(tables)} tables of counts not confirmed" if n_wrong else "CATNIP's counts confirmed"
+        n_not_compared = sum(len(table.not_compared) for table in tables)
+        but = f" except {format_count(n_not_compared, 'region')} that could not be compared" if n_not_compared else ""
+        confirmed = f"CATNIP's counts confirmed{but}"
+        text = f"{n_wrong} of {len(tables)} tables of counts not confirmed" if n_wrong else confirmed
         yield State(f"verify --counts said: {text} on {verification.time} UTC", "bad" if n_wrong else "good")
 
 

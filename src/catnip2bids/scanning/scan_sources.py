@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from catnip2bids.catnip.atlas import ATLAS_LABELS
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat
 from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
 from catnip2bids.catnip.counts import read_counts
@@ -274,7 +275,7 @@ def _measured(entry: Entry) -> Entry:
 
 
 def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield warnings about a missing raw image, and missing counts of a segmentation."""
+    """Yield warnings about a missing raw image, and counts and segmentations without the other."""
     known = [(entry.component, entry.threshold) for entry in entries if entry.component is not None]
     if not any(component.raw for component, _ in known):
         names = format_choices([example for row in COMPONENTS if row.raw for example in row.examples])
@@ -283,6 +284,27 @@ def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
     segmented = {threshold for component, threshold in known if component.content == Content.MASK}
     for threshold in sorted(found for found in segmented - counted if found is not None):
         yield f"{folder}: has a segmentation but no table of cell counts for threshold {threshold}"
+    yield from _counts_without_cells(folder, entries)
+
+
+def _counts_without_cells(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield warnings about counts of which no cells can be found, for want of a segmentation or of labels that fit."""
+    known = [(entry.component, entry) for entry in entries if entry.component is not None]
+    shapes = {entry.volume.shape for row, entry in known if row.role in ATLAS_LABELS and entry.volume is not None}
+    segmentations = {entry.threshold: entry.volume for row, entry in known if row.role == "FRSTseg"}
+    counted = {entry.threshold for row, entry in known if row.content == Content.TABLE}
+    for threshold in sorted(found for found in counted if found is not None):
+        if threshold not in segmentations:
+            missing = "segmentation"
+        elif (volume := segmentations[threshold]) is not None and volume.shape not in shapes:
+            missing = f"atlas labels of the size of the segmentation ({format_shape(volume.shape)})"
+        else:
+            continue
+        yield (
+            f"{folder}: has a table of cell counts but no {missing} for threshold {threshold}; without it, the dataset "
+            "has no tables of cells for this threshold, and verify --counts cannot check its counts. Copy it again "
+            "from where CATNIP wrote it"
+        )
 
 
 def _compared_with_run(entries: Sequence[Entry], log: RunLog) -> Iterator[Entry]:

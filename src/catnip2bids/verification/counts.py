@@ -42,7 +42,7 @@ class _Recount:
             return CountsVerdict(name, 0, (), why)
         try:
             counts = {row.index: row.cell_count for row in read_counts(self.table)}
-            rule = Rule.of_log(self.run.log, counts.keys())
+            rule = Rule.of_log(self.run.log, None)  # so that regions are found that the table does not list
             images = self.images.opened(dataset, rule, filtered=False)
             tally = find_cells(images, rule, resources, progress.advance)
         except WorkerError:
@@ -53,7 +53,8 @@ class _Recount:
             )
             return CountsVerdict(name, 0, (), what)
         n_regions = sum(n is not None for n in counts.values())
-        return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)))
+        not_compared = tuple(sorted(index for index in tally.counted if counts.get(index) is None))
+        return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)), not_compared=not_compared)
 
 
 def count_again(

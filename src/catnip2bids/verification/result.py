@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catnip2bids.bids.provenance import CountDifference
-from catnip2bids.formatting import format_count, format_planes
+from catnip2bids.formatting import format_count, format_list, format_planes
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 
 
@@ -110,12 +110,15 @@ class CountsVerdict:
         The regions in which a different number was found.
     problem
         Why the cells could not be counted; None if they were.
+    not_compared
+        Label values of the regions with cells for which the table has no count.
     """
 
     table: str
     n_regions: int
     differences: tuple[CountDifference, ...]
     problem: str | None = None
+    not_compared: tuple[int, ...] = ()
 
     @property
     def unexplained(self) -> tuple[CountDifference, ...]:
@@ -131,6 +134,13 @@ class CountsVerdict:
         """Return the verdict in words."""
         if self.problem is not None:
             return f"not counted: {self.problem}"
+        if not self.not_compared:
+            return self._compared()
+        n, regions = len(self.not_compared), format_list(list(map(str, self.not_compared)))
+        return f"{self._compared()}; not compared: {format_count(n, 'region')} with cells but no count ({regions})"
+
+    def _compared(self) -> str:
+        """Say how far the counts agree."""
         n_confirmed, regions = self.n_regions - len(self.differences), format_count(self.n_regions, "region")
         if not self.differences:
             return f"confirmed: {regions}"
@@ -149,6 +159,7 @@ class CountsVerdict:
             "confirmed": self.n_regions - len(self.differences),
             "differences": [found.model_dump() for found in self.differences],
             "problem": self.problem,
+            "not_compared": list(self.not_compared),
         }
 
 
