@@ -289,6 +289,27 @@ def test_another_voxel_size_changes_volumes_and_densities(cohort: Path, packaged
     assert catnip2bids.verify(dataset).ok
 
 
+@pytest.mark.parametrize("lost", ["gone", "damaged", "excluded"])
+def test_a_run_keeps_its_regions_without_its_counts(cohort: Path, packaged: Path, tmp_path: Path, lost: str) -> None:
+    source = Path(shutil.copytree(cohort / "source", tmp_path / "source"))
+    dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
+    (csv,) = source.rglob("*.csv")
+    if lost == "gone":
+        csv.unlink()
+    elif lost == "damaged":
+        csv.write_text("no table\n")
+    plan = catnip2bids.make_plan(catnip2bids.scan(source))
+    for entry in plan.runs[0].entries:
+        if lost == "excluded" and entry.source.endswith(".csv"):
+            entry.action, entry.reason = catnip2bids.Action.EXCLUDE, "not wanted"
+    result = package([source], dataset, settings(), plan=plan)  # and without the table with colours and parents
+    assert not result.made
+    for name in ("derivatives/catnip/dseg.tsv", f"{FOLDER}/regions.tsv"):
+        assert (dataset / name).read_bytes() == (packaged / name).read_bytes()
+    assert read_provenance(dataset).runs[KO_PREFIX].atlas_table == "dseg.tsv"
+    assert catnip2bids.verify(dataset).ok
+
+
 def write_other_atlas(folder: Path) -> None:
     """Write a run of today that was made with an atlas in which other regions have the same ids."""
     run = write_l2(

@@ -36,6 +36,7 @@ from catnip2bids.packaging.participants import (
     unknown_participants,
 )
 from catnip2bids.packaging.redundancy import CheckedPlan, check_redundancy
+from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
@@ -113,7 +114,8 @@ def run_preflight(
     _refuse_conflicts(provenance, planned_runs)
     warnings = _run_warnings(checked)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
-    tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset) for run, plan in checked)
+    atlases = AtlasTables(dataset, provenance, given=atlas)
+    tasks = tuple(plan_tasks(run, plan, settings, atlases) for run, plan in checked)
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)

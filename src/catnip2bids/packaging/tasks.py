@@ -28,7 +28,7 @@ from catnip2bids.comparison import Relation
 from catnip2bids.enums import Format, Naming
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
 from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyCheck
-from catnip2bids.packaging.region_tables import atlas_of
+from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.result import RunSummary
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
@@ -152,10 +152,10 @@ class RunTasks:
         return evidence | {"mask": masks[0]} if result.is_redundant and result.is_masked and masks else evidence
 
 
-def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasTable | None, dataset: Path) -> RunTasks:
+def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlases: AtlasTables) -> RunTasks:
     """Plan the tasks of one run, without copies that the dataset cannot hold.
 
-    The plan must have a subject, a sample and a voxel size; `atlas` is the user's table.
+    The plan must have a subject, a sample and a voxel size.
     """
     planned = checked.planned
     if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
@@ -176,7 +176,7 @@ def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasT
         elif entry.volume is not None:
             volumes.append((entry, component, entry.volume))
     name = run_name(planned.subject, planned.sample, planned.stain)
-    regions = atlas_of((entry.location for entry, _ in tables), atlas, dataset)
+    regions = atlases.of_run(str(name), (entry.location for entry, _ in tables))
     maker = _TaskMaker(run, planned, name, planned.voxel_size_um, settings, regions)
     raw = _raw_entry(run, actions)
     images = [maker.image(*volume, raw=volume[0] is raw) for volume in volumes]
@@ -195,7 +195,7 @@ def plan_tasks(run: Run, checked: CheckedPlan, settings: Settings, atlas: AtlasT
         redundancy=checked.results,
         tables_folder=tables_folder(settings.naming),
     )
-    return _without_conflicts(tasks, dataset)
+    return _without_conflicts(tasks, atlases.dataset)
 
 
 @dataclass(frozen=True)
