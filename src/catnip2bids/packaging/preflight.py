@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import check_label, image_stem
-from catnip2bids.bids.provenance import PLAN, PROVENANCE, Provenance, is_ours, read_provenance
+from catnip2bids.bids.provenance import PLAN, PROVENANCE, ImageRecord, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
-from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable, read_atlas_table
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
@@ -335,7 +335,19 @@ def _changed_voxel_sizes(
         if changed := [spec for spec in again if spec.voxel_size_um != earlier[spec.name]]:
             before, now = format_voxel_size(earlier[changed[0].name]), format_voxel_size(changed[0].voxel_size_um)
             warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")
+        if kept := [target for target, image in images if _keeps_voxel_size(image, run)]:
+            warnings.append(
+                f"{run.run.folder}: images whose source is gone or has a problem keep their old voxel size, as do "
+                f"cells and densities from them: {format_list(kept)}; bring the source back and package again"
+            )
     return warnings
+
+
+def _keeps_voxel_size(image: ImageRecord, run: RunTasks) -> bool:
+    """Tell whether an image has another voxel size than its run, and cannot be made again."""
+    usable = {entry.path for entry in run.run.entries} - run.problems.keys()
+    has_other = image.voxel_size_um not in (run.voxel_size_um, (ATLAS_VOXEL_SIZE_UM,) * 3)
+    return has_other and not {image.source, image.recovered_from or image.source} <= usable
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
