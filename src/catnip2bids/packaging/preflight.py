@@ -26,7 +26,13 @@ from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing_dataset import check_checksums, check_existing, check_names, check_provenance_size
+from catnip2bids.packaging.existing_dataset import (
+    check_checksums,
+    check_counts,
+    check_existing,
+    check_names,
+    check_provenance_size,
+)
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -119,6 +125,7 @@ def run_preflight(
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)
+    check_counts(dataset, [dataset / task.target for run in tasks for task in run.counts])
     if not settings.overwrite:
         check_checksums(dataset, provenance)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
