@@ -156,6 +156,22 @@ def test_adding_touches_nothing_of_the_others_and_tables_keep_what_is_there(coho
     assert set(counted) == {"sub-45670ko", "sub-46001wt"}
 
 
+def test_a_changed_table_of_counts_is_refused_before_it_gets_into_the_one_that_joins_all(
+    cohort: Path, ko_only: Path
+) -> None:
+    (table,) = (ko_only / "derivatives/catnip-counts/sub-45670ko/micr").glob("*_counts.tsv")
+    whole = table.read_bytes()
+    table.write_bytes(re.sub(rb"(\t\d+)(\t\d+\t[\d.]+\t)", rb"\g<1>0\2", whole, count=1))  # ten times as many cells
+    assert table.read_bytes() != whole
+    before = state_of(ko_only)
+    with pytest.raises(DatasetError, match=rf"{re.escape(table.name)}: was changed since it was packaged"):
+        package([cohort / "WT"], ko_only, settings())
+    assert state_of(ko_only) == before
+    assert package([cohort / "KO"], ko_only, settings()).ok  # which writes the table again
+    assert table.read_bytes() == whole
+    assert package([cohort / "WT"], ko_only, settings()).ok
+
+
 # ---- interrupted
 
 

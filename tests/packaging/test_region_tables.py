@@ -19,6 +19,8 @@ from catnip2bids.bids.provenance import Provenance, read_provenance
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.packaging import metadata, readme_texts, region_tables, remove_animal
 from catnip2bids.packaging.region_tables import write_atlas_tables, write_counts, write_long_table
+from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tree import read_tree
 from runs import (
     FLOX,
     KO,
@@ -29,6 +31,7 @@ from runs import (
     TODAY_NAME,
     column,
     dataset_files,
+    mentions,
     read_json,
     read_tsv,
     rewrite_slice,
@@ -286,6 +289,57 @@ def test_another_voxel_size_changes_volumes_and_densities(cohort: Path, packaged
             assert float(after["density_per_mm3"]) == pytest.approx(float(before["density_per_mm3"]) / 4, rel=1e-8)
     rows = read_tsv(dataset / FOLDER / "counts.tsv")
     assert column(rows, "volume_mm3") == [after["volume_mm3"] for _, after in pairs]
+    assert catnip2bids.verify(dataset).ok
+
+
+def test_another_voxel_size_changes_densities_without_their_counts_too(
+    cohort: Path, packaged: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(cohort / "source", tmp_path / "source"))
+    dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
+    next(source.rglob("*.csv")).unlink()
+    expected = Path(shutil.copytree(packaged, tmp_path / "expected"))
+    size = settings(voxel_size_um=(7.4, 7.4, 5.0))
+    package([cohort / "source"], expected, size)
+    result = package([source], dataset, size)
+    assert not mentions(result.warnings, "keep their old voxel size")
+    for table in (table_of(dataset), dataset / FOLDER / "counts.tsv"):
+        assert table.read_bytes() == (expected / table.relative_to(dataset)).read_bytes()
+    assert catnip2bids.verify(dataset).ok
+    assert not package([source], dataset, size).copied
+
+
+def test_images_without_their_source_keep_their_voxel_size_with_their_counts(
+    cohort: Path, packaged: Path, tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(cohort / "source", tmp_path / "source"))
+    dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
+    shutil.rmtree(next(source.rglob("640_FRST_seg")))
+    result = package([source], dataset, settings(voxel_size_um=(7.4, 7.4, 5.0)))
+    assert mentions(result.warnings, "keep their old voxel size", "_desc-FRSTseg10000_SPIM.ome.zarr")
+    assert table_of(dataset).read_bytes() == table_of(packaged).read_bytes()
+    assert catnip2bids.verify(dataset).ok
+    assert not [found for found in cross_check(read_tree(dataset)) if found.code == "COUNTS_DENSITY"]
+
+
+@pytest.mark.parametrize("lost", ["gone", "damaged", "excluded"])
+def test_a_run_keeps_its_regions_without_its_counts(cohort: Path, packaged: Path, tmp_path: Path, lost: str) -> None:
+    source = Path(shutil.copytree(cohort / "source", tmp_path / "source"))
+    dataset = Path(shutil.copytree(packaged, tmp_path / "dataset"))
+    (csv,) = source.rglob("*.csv")
+    if lost == "gone":
+        csv.unlink()
+    elif lost == "damaged":
+        csv.write_text("no table\n")
+    plan = catnip2bids.make_plan(catnip2bids.scan(source))
+    for entry in plan.runs[0].entries:
+        if lost == "excluded" and entry.source.endswith(".csv"):
+            entry.action, entry.reason = catnip2bids.Action.EXCLUDE, "not wanted"
+    result = package([source], dataset, settings(), plan=plan)  # and without the table with colours and parents
+    assert not result.made
+    for name in ("derivatives/catnip/dseg.tsv", f"{FOLDER}/regions.tsv"):
+        assert (dataset / name).read_bytes() == (packaged / name).read_bytes()
+    assert read_provenance(dataset).runs[KO_PREFIX].atlas_table == "dseg.tsv"
     assert catnip2bids.verify(dataset).ok
 
 

@@ -59,6 +59,15 @@ def test_what_is_left_is_as_if_the_animal_had_never_been_there(dataset: Path, co
     assert_as_if_never_there(dataset, tmp_path / "one")
 
 
+def test_a_changed_table_of_counts_is_refused_unless_it_is_removed(dataset: Path) -> None:
+    (table,) = (dataset / "derivatives/catnip-counts/sub-45925floxed/micr").glob("*_counts.tsv")
+    table.write_text(table.read_text(encoding="utf-8") + "7654321\tPons\tP\t1\t1\t1\t1\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=table.name):
+        remove_animal(dataset, "45670ko", report=False)
+    assert remove_animal(dataset, "45925floxed", report=False).ok
+    assert verify(dataset).ok
+
+
 _ON_A_READ_ONLY_DISK = """
 import ctypes, os, subprocess, sys
 from pathlib import Path

@@ -95,6 +95,32 @@ def test_wrong_volumes_and_densities_are_one_finding(dataset: Path, damage: Dama
     assert says in finding.message
 
 
+def joined(dataset: Path) -> None:
+    """Let counts.tsv say which rows are from which table of counts, as packaging does."""
+    header, *rows = (dataset / COUNTS).read_text().splitlines(keepends=True)
+    of_sample = "sub-45670ko\tsample-LeftHemisphere\t10000\tfalse\t"
+    columns = "participant_id\tsample_id\tthreshold\tcorrected\t"
+    (dataset / LONG).write_text(columns + header + "".join(of_sample + row for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (replace(LONG, "Inferior_colliculus", "Pons"), f"row 3 is not that of {COUNTS}"),
+        (replace(LONG, "\t10000\t", "\t9000\t"), f"row 2 is not that of {COUNTS}"),
+        (replace(COUNTS, "Inferior_colliculus", "Pons"), f"row 3 is not that of {COUNTS}"),
+        (lambda dataset: (dataset / LONG).write_text((dataset / LONG).read_text().splitlines()[0] + "\n"), "row 2"),
+        (remove(COUNTS), "row 2 is not that of the tables of counts, which have fewer rows"),
+    ],
+)
+def test_rows_that_are_not_those_of_the_joined_tables_are_one_finding(dataset: Path, damage: Damage, says: str) -> None:
+    joined(dataset)
+    damage(dataset)
+    (finding,) = (finding for finding in found(dataset) if finding.code == "COUNTS_JOINED")
+    assert finding.file == LONG
+    assert says in finding.message
+
+
 TREES: dict[str, tuple[Damage, str, str]] = {
     "parent without a row": (replace(REGIONS, "\t557\t1", "\t558\t1"), "REGIONS_TREE", "558 is the parent of 1"),
     "wrong depth": (replace(REGIONS, "\t557\t1", "\t557\t2"), "REGIONS_TREE", "has depth 2 for 1, and its parent 557"),
@@ -284,6 +310,7 @@ FINE: dict[str, Damage] = {
         replace(REGIONS, "\t557\t1", "\t557\t2"),
         append(REGIONS, "9\tHY\tHY\tn/a\t0\tn/a\n"),
     ),
+    "joined": joined,
     "named as with --naming dseg": lambda dataset: [
         shutil.move(dataset / FOLDER / name, dataset / "derivatives/catnip" / name)
         for name in ("regions.tsv", "counts.tsv")

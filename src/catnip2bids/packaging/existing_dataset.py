@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
+from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, file_sha256, read_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, tables_of_counts
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
@@ -128,6 +128,23 @@ def check_checksums(dataset: Path, provenance: Provenance) -> None:
             f"{dataset / CHECKSUMS}: {what}, so nothing proves the other files; bring it back from a copy, or package "
             "all runs again with --overwrite"
         )
+
+
+def check_counts(dataset: Path, rewritten: Iterable[Path]) -> None:
+    """Refuse tables of counts that were changed: counts.tsv would repeat the change, with a new checksum.
+
+    Those that this command writes or removes may have changed.
+    """
+    checksums = read_checksums(dataset)
+    if checksums is None:  # a command was killed
+        return
+    for path in sorted(set(tables_of_counts(dataset)) - set(rewritten)):
+        sha256 = checksums.files.get(path.relative_to(dataset).as_posix())
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise DatasetError(
+                f"{path}: was changed since it was packaged, and would be joined in counts.tsv; bring it back from a "
+                "copy, or package its run again, with CATNIP's table of counts"
+            )
 
 
 def check_names(dataset: Path, runs: Sequence[RunTasks]) -> None:

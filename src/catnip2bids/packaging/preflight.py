@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import check_label, image_stem
-from catnip2bids.bids.provenance import PLAN, PROVENANCE, Provenance, is_ours, read_provenance
+from catnip2bids.bids.provenance import PLAN, PROVENANCE, ImageRecord, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
-from catnip2bids.catnip.atlas import AtlasTable, read_atlas_table
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable, read_atlas_table
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
@@ -26,7 +26,13 @@ from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.existing_dataset import check_checksums, check_existing, check_names, check_provenance_size
+from catnip2bids.packaging.existing_dataset import (
+    check_checksums,
+    check_counts,
+    check_existing,
+    check_names,
+    check_provenance_size,
+)
 from catnip2bids.packaging.participants import (
     COLUMNS,
     PARTICIPANTS,
@@ -36,6 +42,7 @@ from catnip2bids.packaging.participants import (
     unknown_participants,
 )
 from catnip2bids.packaging.redundancy import CheckedPlan, check_redundancy
+from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.packaging.tasks import RunTasks, plan_tasks
 from catnip2bids.plan import (
@@ -116,10 +123,12 @@ def run_preflight(
     identities = [*map(identity_of, provenance.runs.values()), *(identity_of(planned) for _, planned in planned_runs)]
     warnings += divided_animals(identities)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
-    tasks = tuple(plan_tasks(run, plan, settings, atlas, dataset, provenance.runs) for run, plan in checked)
+    atlases = AtlasTables(dataset, provenance, given=atlas)
+    tasks = tuple(plan_tasks(run, plan, settings, atlases, provenance.runs) for run, plan in checked)
     check_names(dataset, tasks)
     check_provenance_size(dataset, provenance, tasks)
     check_existing(dataset, tasks)
+    check_counts(dataset, [dataset / task.target for run in tasks for task in run.counts])
     if not settings.overwrite:
         check_checksums(dataset, provenance)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
@@ -337,7 +346,19 @@ def _changed_voxel_sizes(
         if changed := [spec for spec in again if spec.voxel_size_um != earlier[spec.name]]:
             before, now = format_voxel_size(earlier[changed[0].name]), format_voxel_size(changed[0].voxel_size_um)
             warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")
+        if kept := [target for target, image in images if _keeps_voxel_size(image, run)]:
+            warnings.append(
+                f"{run.run.folder}: images whose source is gone or has a problem keep their old voxel size, as do "
+                f"cells and densities from them: {format_list(kept)}; bring the source back and package again"
+            )
     return warnings
+
+
+def _keeps_voxel_size(image: ImageRecord, run: RunTasks) -> bool:
+    """Tell whether an image has another voxel size than its run, and cannot be made again."""
+    usable = {entry.path for entry in run.run.entries} - run.problems.keys()
+    has_other = image.voxel_size_um not in (run.voxel_size_um, (ATLAS_VOXEL_SIZE_UM,) * 3)
+    return has_other and not {image.source, image.recovered_from or image.source} <= usable
 
 
 def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -111,14 +111,29 @@ def move_unused_descriptions(dataset: Path) -> list[str]:
     return messages
 
 
-def atlas_of(counts: Iterable[Path], given: AtlasTable | None, dataset: Path) -> AtlasTable:
-    """Return the given table, or the one of the counts of a run, merged with that of the same atlas in the dataset."""
-    if given is not None:
-        return given
-    tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
-    counted = max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
-    written = [table for table in read_atlas_tables(dataset) if table.same_atlas_as(counted)]
-    return written[0].merged_with(counted) if written else counted
+@dataclass(frozen=True)
+class AtlasTables:
+    """The atlas tables from which runs get the names of their regions."""
+
+    dataset: Path
+    provenance: Provenance  # of earlier commands
+    given: AtlasTable | None  # the user's table
+
+    def of_run(self, run: str, counts: Iterable[Path]) -> AtlasTable:
+        """Return the given table, or that of the counts of a run, merged with that of the same atlas in the dataset.
+
+        A run that has no counts now keeps the table that it was packaged with.
+        """
+        if self.given is not None:
+            return self.given
+        tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
+        if not tables:
+            record = self.provenance.runs.get(run)
+            earlier = record.atlas_table if record is not None else None
+            return (earlier and _read_written_table(self.dataset / DERIVATIVE / earlier)) or AtlasTable({})
+        counted = max(tables, key=lambda table: len(table.regions))
+        written = [table for table in read_atlas_tables(self.dataset) if table.same_atlas_as(counted)]
+        return written[0].merged_with(counted) if written else counted
 
 
 def read_atlas_tables(dataset: Path) -> list[AtlasTable]:

@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA, tables_of_counts
 from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import remove_rows
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.existing_dataset import check_checksums, check_existing
+from catnip2bids.packaging.existing_dataset import check_checksums, check_counts, check_existing
 from catnip2bids.packaging.images import remove_image
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.package_runs import add_to_history, draw_report, locked_if_unchanged, raising_exit_code_1
@@ -81,6 +81,7 @@ def remove_animal(
     subject = label.removeprefix("sub-")
     _refuse_removal(dataset, provenance, subject)
     check_existing(dataset, ())
+    check_counts(dataset, tables_of_counts(dataset, run=f"sub-{subject}"))
     check_checksums(dataset, provenance)
     log = PackageLog(dataset, progress)
     with (

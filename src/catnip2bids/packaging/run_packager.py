@@ -14,15 +14,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import discard_staging, remove
-from catnip2bids.bids.dataset_paths import COUNTS_ENDING, copy_of, image_stem, sidecar_of
+from catnip2bids.bids.dataset_paths import (
+    COUNTS_ENDING,
+    copy_of,
+    entities_of,
+    image_stem,
+    sidecar_of,
+    tables_of_counts,
+)
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
 from catnip2bids.build_image import unnamed_labels_warning
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.catnip.components import component_of
+from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.enums import Format
-from catnip2bids.errors import Catnip2bidsError, WorkerError, WriteError
+from catnip2bids.errors import Catnip2bidsError, SourceError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
 from catnip2bids.ome import is_label_type
 from catnip2bids.packaging.cells import CellsTask, cells_tasks, remove_tables, write_cells
@@ -159,6 +167,27 @@ class RunPackager:
             if is_excluded and (problem := result.problem) is not None:
                 self._fail(result.entry, problem)
         self._remove_files()
+        self._update_kept_counts()
+
+    def _update_kept_counts(self) -> None:
+        """Compute volumes and densities again in tables of counts whose source is gone or has a problem now.
+
+        Like the cells, they have the voxel size of the segmentation, whose source may be gone, too.
+        """
+        images = self._record.images.items()
+        sizes_um = {entities_of(PurePosixPath(path).name).get("desc"): image.voxel_size_um for path, image in images}
+        written = {task.target for task in self.tasks.counts if task.entry.path not in self._failures}
+        for path in tables_of_counts(self._dataset, self.tasks.tables_folder, str(self.tasks.name)):
+            table = PurePosixPath(path.relative_to(self._dataset).as_posix())
+            counted = counted_segmentation(entities_of(table.name).get("desc", ""))
+            if counted is None or table in written:
+                continue
+            size_um = sizes_um.get(f"FRSTseg{counted[0]}", self.tasks.voxel_size_um)
+            try:
+                if write_counts(self._dataset, safe_path(self._dataset, table), table, size_um):
+                    self.log.copied.append(table)
+            except SourceError as error:
+                self.log.warning(f"{error}; its densities are not computed again")
 
     def finish(self) -> None:
         """Embed labels, and record the decisions about all entries."""

@@ -29,7 +29,7 @@ from catnip2bids.comparison import Relation
 from catnip2bids.enums import Format, Naming
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
 from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyCheck
-from catnip2bids.packaging.region_tables import atlas_of
+from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.result import RunSummary
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
@@ -154,17 +154,11 @@ class RunTasks:
 
 
 def plan_tasks(
-    run: Run,
-    checked: CheckedPlan,
-    settings: Settings,
-    atlas: AtlasTable | None,
-    dataset: Path,
-    packaged: Mapping[str, RunRecord],
+    run: Run, checked: CheckedPlan, settings: Settings, atlases: AtlasTables, packaged: Mapping[str, RunRecord]
 ) -> RunTasks:
     """Plan the tasks of one run, without copies that the dataset cannot hold.
 
-    The plan must have a subject, a sample and a voxel size; `atlas` is the user's table, and `packaged` has the runs in
-    the dataset.
+    The plan must have a subject, a sample and a voxel size; `packaged` has the runs in the dataset.
     """
     planned = checked.planned
     if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
@@ -185,7 +179,7 @@ def plan_tasks(
         elif entry.volume is not None:
             volumes.append((entry, component, entry.volume))
     name = run_name(planned.subject, planned.sample, planned.stain)
-    regions = atlas_of((entry.location for entry, _ in tables), atlas, dataset)
+    regions = atlases.of_run(str(name), (entry.location for entry, _ in tables))
     maker = _TaskMaker(run, planned, name, planned.voxel_size_um, settings, regions)
     raw = _raw_entry(run, actions, packaged.get(str(name)))
     images = [maker.image(*volume, raw=volume[0] is raw) for volume in volumes]
@@ -204,7 +198,7 @@ def plan_tasks(
         redundancy=checked.results,
         tables_folder=tables_folder(settings.naming),
     )
-    return _without_conflicts(tasks, dataset)
+    return _without_conflicts(tasks, atlases.dataset)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, zip_longest
 from pathlib import PurePosixPath
 
 from catnip2bids.formatting import format_count
@@ -21,6 +22,9 @@ _UNKNOWN = "n/a"
 _COUNTED = ("cell_count", "label_volume", "volume_mm3", "density_per_mm3")
 _REGION = ("index", "name", "abbreviation", "parent", "depth", "color")
 _SAME_AS_ATLAS = ("name", "abbreviation", "color")
+_OF_SAMPLE = {"participant_id", "sample_id", "threshold", "corrected"}
+"""Columns of counts.tsv that tell from which table of counts a row is; `stain` is there if there are several."""
+_SEGMENTATION = re.compile("FRSTseg(?P<corrected>corrected)?(?P<threshold>[0-9]+)")
 _RUN = ("sub", "sample", "stain")
 """The entities that all files of a run share."""
 _ROUNDING = 1e-8
@@ -96,6 +100,47 @@ def _is_close(number: float | None, expected: float | None, tolerance: float) ->
     if number is None or expected is None:
         return number is expected
     return math.isclose(number, expected, rel_tol=tolerance)
+
+
+def check_joined_counts(tree: Tree) -> Iterator[Finding]:
+    """Check that counts.tsv has the rows of the tables of counts of all samples, in the order of their paths."""
+    for file in (folder / "counts.tsv" for folder in COUNTS_FOLDERS):
+        if not (tree.root / file).is_file():
+            continue
+        tables = sorted(path for path in tables_named(tree, "counts.tsv") if file.parent in path.parent.parents)
+        try:
+            lines = read_lines(tree.root / file)
+            header = next(lines)
+            if not _OF_SAMPLE.issubset(header):
+                continue
+            expected = chain.from_iterable(_rows_of_sample(tree, table) for table in tables)
+            for number, (line, pair) in enumerate(zip_longest(lines, expected), start=2):
+                table, row = pair or ("the tables of counts, which have fewer rows", {})
+                found = dict(zip(header, line or (), strict=False))
+                if not row or any(found.get(column) != row[column] for column in row.keys() & set(header)):
+                    what = f"row {number} is not that of {table}; package again"
+                    yield our_error("COUNTS_JOINED", file, what)
+                    break
+        except TableError:
+            continue
+
+
+def _rows_of_sample(tree: Tree, table: PurePosixPath) -> Iterator[tuple[PurePosixPath, Row]]:
+    """Yield the rows of a table of counts as counts.tsv has them; none if it is not one of ours."""
+    entities = parse_name(table.name).entities
+    segmentation = _SEGMENTATION.fullmatch(entities.get("desc", ""))
+    if segmentation is None or not {"sub", "sample"} <= entities.keys():
+        return
+    of_sample = {
+        "participant_id": f"sub-{entities['sub']}",
+        "sample_id": f"sample-{entities['sample']}",
+        "stain": entities.get("stain", _UNKNOWN),
+        "threshold": segmentation["threshold"],
+        "corrected": "true" if segmentation["corrected"] else "false",
+    }
+    header, *rows = read_lines(tree.root / table)
+    for row in rows:
+        yield table, of_sample | dict(zip(header, row, strict=True))
 
 
 def check_regions(tree: Tree) -> Iterator[Finding]:

@@ -79,7 +79,7 @@ def label_values(array: npt.NDArray[Any]) -> frozenset[int]:
         largest_exact = 2 ** (min(np.finfo(values.dtype).nmant, np.finfo(np.float32).nmant) + 1)
         if not np.isfinite(values).all() or (values != np.round(values)).any():
             raise SourceError(
-                "has labels, or volumes of cells, that are not whole numbers and cannot be trusted; save them as integers"
+                "has labels or volumes of cells that are not whole numbers and cannot be trusted; save them as integers"
             )
         if (np.abs(values) >= largest_exact).any():
             raise SourceError(
