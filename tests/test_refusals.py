@@ -126,6 +126,16 @@ def wrong_type() -> None:
     package(COHORT, DATASET, SIZED)
 
 
+def changed_counts() -> None:
+    written_run()
+    package(COHORT, DATASET, SIZED)
+    table = next(DATASET.glob("derivatives/*/*/micr/*_counts.tsv"))
+    table.write_text(table.read_text().replace("0.", "1."))
+    other = RunSpec("210810_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11", layout="L0", shape=SMALL)
+    write_run(Path("more"), replace(other, thresholds=(10000,)))
+    package("more", DATASET, SIZED)
+
+
 def little_memory() -> None:
     written_run()
     package(COHORT, DATASET, replace(SIZED, memory_bytes=128 * 2**20))
@@ -151,6 +161,7 @@ REFUSALS: tuple[Callable[[], tuple[str, ...] | None], ...] = (
     not_ours,
     another_one,
     wrong_type,
+    changed_counts,
     little_memory,
     full_disk,
 )  # in the order of the page

@@ -117,6 +117,8 @@ def differences(tally: Tally, rule: Rule, counted: Mapping[int, int | None]) -> 
 
 def _open(dataset: Path, image: str) -> Volume:
     path = dataset / inside(image, "provenance.json")
+    if not path.exists():
+        raise SourceError(f"{path}: is missing; bring it back from a copy, or package its run again")
     inspection = inspect_volume(path)
     if inspection.volume is None or inspection.problems:
         raise SourceError(format_list(inspection.problems))

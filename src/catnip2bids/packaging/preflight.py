@@ -5,7 +5,7 @@ Invariant: nothing is written here. After it, only single items can fail, and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -125,12 +125,7 @@ def run_preflight(
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     atlases = AtlasTables(dataset, provenance, given=atlas)
     tasks = tuple(plan_tasks(run, plan, settings, atlases, provenance.runs) for run, plan in checked)
-    check_names(dataset, tasks)
-    check_provenance_size(dataset, provenance, tasks)
-    check_existing(dataset, tasks)
-    check_counts(dataset, [dataset / task.target for run in tasks for task in run.counts])
-    if not settings.overwrite:
-        check_checksums(dataset, provenance)
+    _check_dataset(dataset, provenance, tasks, settings)
     warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += _atlas_warnings(tasks, atlas, settings)
     warnings += _missing_regions(tasks)
@@ -152,6 +147,16 @@ def run_preflight(
         resources=resources,
         warnings=tuple(warnings),
     )
+
+
+def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks], settings: Settings) -> None:
+    """Refuse what cannot become files of the dataset, or cannot be merged with those that are there."""
+    check_names(dataset, runs)
+    check_provenance_size(dataset, provenance, runs)
+    check_existing(dataset, runs)
+    check_counts(dataset, [dataset / task.target for run in runs for task in run.counts])
+    if not settings.overwrite:
+        check_checksums(dataset, provenance)
 
 
 def _about_dataset(
@@ -378,19 +383,17 @@ def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings
     return warnings
 
 
-def _missing_regions(runs: Sequence[RunTasks]) -> list[str]:
+def _missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
     """Warn if the tables of counts of a run list different regions; CATNIP lists the same in all of them."""
-    warnings = []
     for run in runs:
-        tables = {task.entry.location: read_counts(task.entry.location) for task in run.counts}
-        names = {table: {row.index: row.name for row in rows} for table, rows in tables.items()}
+        rows = {task.entry.location: read_counts(task.entry.location) for task in run.counts}
+        names = {table: {row.index: row.name for row in found} for table, found in rows.items()}
         longest = max(names, key=lambda table: len(names[table]), default=None)
         for table, regions in names.items():
             if longest is not None and (differing := sorted(regions.keys() ^ names[longest].keys())):
                 both = names[longest] | regions
-                warnings.append(
+                yield (
                     f"{table}: lists other regions than {longest}; only one of them has "
-                    f"{format_list([f'{index} {both[index]}' for index in differing])}; copy both tables again from "
-                    "where CATNIP wrote them"
+                    f"{format_list([f'{index} {both[index]}' for index in differing])}; copy both again from where "
+                    "CATNIP wrote them"
                 )
-    return warnings
