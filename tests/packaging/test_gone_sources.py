@@ -112,3 +112,39 @@ def test_a_copy_goes_when_the_entry_is_converted_instead(tmp_path: Path) -> None
     package([tmp_path / "source"], out, settings())
     assert not list(out.rglob(heatmap.name))
     assert verify(out).ok
+
+
+def test_copies_in_a_folder_that_is_converted_instead_stay(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
+    for name in ("kept.txt", "gone.txt"):
+        (run / "640_FRST" / name).write_text(name)
+    package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", "640_FRST", Action.COPY))
+    (run / "640_FRST/gone.txt").unlink()
+    assert package([tmp_path / "source"], out, settings()).ok
+    (copied,) = out.glob("sourcedata/**/640_FRST")
+    assert {path.name: path.read_text() for path in copied.iterdir()} == {
+        name: name for name in ("kept.txt", "gone.txt")
+    }
+    assert verify(out).ok
+
+
+def test_embedded_labels_follow_their_images_when_the_source_of_the_raw_image_is_gone(tmp_path: Path) -> None:
+    run, out = write_l2(tmp_path / "source"), tmp_path / "out"
+    package([tmp_path / "source"], out, settings(embed_labels=True))
+    shutil.rmtree(run / "N4_masked")
+    labels = run / "hemispheremask_origspace"
+    rewrite_slice(slices_of(labels)[2], np.zeros_like(source_planes(labels)[2]))
+    assert package([tmp_path / "source"], out, settings(embed_labels=True)).ok
+    inside = out / f"sub-46001wt/micr/{TODAY_PREFIX}_SPIM.ome.zarr/labels/hemispheremask"
+    np.testing.assert_array_equal(level(inside), source_planes(labels))
+
+
+def test_a_changed_table_of_counts_may_be_excluded(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source"), tmp_path / "out"
+    package([tmp_path / "source"], out, settings())
+    (table,) = out.rglob("*_counts.tsv")
+    table.write_text(table.read_text().replace("0.", "1."))
+    (counts,) = run.rglob("*.csv")
+    plan = with_action(tmp_path / "source", counts.relative_to(run).as_posix(), Action.EXCLUDE)
+    assert package([tmp_path / "source"], out, settings(), plan).ok
+    assert not table.exists()

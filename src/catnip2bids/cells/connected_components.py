@@ -93,7 +93,7 @@ def find_components(
     that several blocks share; workers pass on only its results. `on_voxels` is called with the number of voxels of each
     block.
 
-    Raises SourceError if an image cannot be read or has fractions as volumes, and NotEnoughMemoryError if one block, or
+    Raises SourceError if an image cannot be read or has fractional volumes, and NotEnoughMemoryError if one block, or
     what has to be joined, does not fit into the memory.
     """
     shape = images.segmentation.shape
@@ -162,10 +162,10 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
         return _Found(summarize(no_components()), no_components(), no_border(), boxes)
-    if images.has_volumes and not np.array_equal(values, np.rint(values)):
+    if images.has_volumes and values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
         raise SourceError(
-            f"{images.segmentation.plane_source(block[0].start).path}: has values that are no whole numbers, and so no "
-            "volumes of cells in voxels; replace it by the file that CATNIP wrote, or exclude it"
+            f"{images.segmentation.plane_source(block[0].start).path}: has values that are not whole numbers, so "
+            "they are not volumes of cells in voxels; replace it by the file that CATNIP wrote, or exclude it"
         )
     cells = values if images.has_volumes else inside.view(np.uint8)
     connected = cc3d.connected_components(cells, connectivity=18, binary_image=not images.has_volumes)

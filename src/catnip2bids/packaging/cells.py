@@ -20,7 +20,6 @@ from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, Ru
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
-from catnip2bids.cells.connected_components import INSIDE_CELLS
 from catnip2bids.cells.counting_rule import CELL_ROW, FATES, Fate, Rule, Tally
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import Resources
@@ -227,9 +226,10 @@ def _refuse_other_run(dataset: Path, task: CellsTask, row_files: RowFiles) -> No
     segmentation = task.images.opened(dataset, task.rule, filtered=False).segmentation
     places = np.rint(row_files.sample_of_counted(_CHECKED_CELLS)["centre"]).astype(int).tolist()
     voxels = (read_block(segmentation, (slice(z, z + 1), slice(y, y + 1), slice(x, x + 1))) for z, y, x in places)
-    n_inside = sum(voxel.item() == INSIDE_CELLS for voxel in voxels)
+    n_inside = sum(voxel.item() != 0 for voxel in voxels)
     if 2 * n_inside < len(places):
         raise SourceError(
-            f"{task.cell_list}: only {n_inside:,} of {len(places):,} cells from it are in {task.images.segmentation}, "
+            f"{task.cell_list}: only {n_inside:,} of the {len(places):,} cells that were checked are in "
+            f"{task.images.segmentation}, "
             "so it is the list of another run or threshold; copy the right list, or exclude it in the plan"
         )

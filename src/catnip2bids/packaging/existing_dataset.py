@@ -133,17 +133,17 @@ def check_checksums(dataset: Path, provenance: Provenance) -> None:
 def check_counts(dataset: Path, rewritten: Iterable[Path]) -> None:
     """Refuse tables of counts that were changed: counts.tsv would repeat the change, with a new checksum.
 
-    Those that this command writes or removes may have changed.
+    `rewritten` are those that this command writes or removes; they may have changed.
     """
     checksums = read_checksums(dataset)
-    if checksums is None:  # a command was killed
+    if checksums is None or not checksums.is_intact:  # a command was killed, or everything is packaged again
         return
     for path in sorted(set(tables_of_counts(dataset)) - set(rewritten)):
         sha256 = checksums.files.get(path.relative_to(dataset).as_posix())
-        if sha256 is not None and file_sha256(path) != sha256:
+        if sha256 is not None and path.is_file() and file_sha256(path) != sha256:
             raise DatasetError(
-                f"{path}: was changed since it was packaged, and would be joined in counts.tsv; bring it back from a "
-                "copy, or package its run again, with CATNIP's table of counts"
+                f"{path}: was changed since it was packaged, and counts.tsv would repeat the change; bring it back "
+                "from a copy, or package its run again with CATNIP's table of counts"
             )
 
 

@@ -154,9 +154,9 @@ def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTask
     check_names(dataset, runs)
     check_provenance_size(dataset, provenance, runs)
     check_existing(dataset, runs)
-    check_counts(dataset, [dataset / task.target for run in runs for task in run.counts])
     if not settings.overwrite:
         check_checksums(dataset, provenance)
+    check_counts(dataset, [dataset / target for run in runs for target in run.rewritten_counts(provenance)])
 
 
 def _about_dataset(

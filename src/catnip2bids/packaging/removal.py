@@ -81,8 +81,8 @@ def remove_animal(
     subject = label.removeprefix("sub-")
     _refuse_removal(dataset, provenance, subject)
     check_existing(dataset, ())
-    check_counts(dataset, tables_of_counts(dataset, run=f"sub-{subject}"))
     check_checksums(dataset, provenance)
+    check_counts(dataset, tables_of_counts(dataset, run=f"sub-{subject}"))
     log = PackageLog(dataset, progress)
     with (
         raising_write_errors(dataset),

@@ -32,7 +32,7 @@ from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, SourceError, WorkerError, WriteError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.ome import is_label_type
+from catnip2bids.ome import OmeZarrVersion, is_label_type
 from catnip2bids.packaging.cells import CellsTask, cells_tasks, remove_tables, write_cells
 from catnip2bids.packaging.copies import copy_verbatim, private_words
 from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
@@ -179,8 +179,9 @@ class RunPackager:
         written = {task.target for task in self.tasks.counts if task.entry.path not in self._failures}
         for path in tables_of_counts(self._dataset, self.tasks.tables_folder, str(self.tasks.name)):
             table = PurePosixPath(path.relative_to(self._dataset).as_posix())
-            counted = counted_segmentation(entities_of(table.name).get("desc", ""))
-            if counted is None or table in written:
+            desc = entities_of(table.name).get("desc", "")
+            counted = counted_segmentation(desc)
+            if counted is None or table in written or table.name != f"{self.tasks.name}_desc-{desc}{COUNTS_ENDING}":
                 continue
             size_um = sizes_um.get(f"FRSTseg{counted[0]}", self.tasks.voxel_size_um)
             try:
@@ -259,19 +260,37 @@ class RunPackager:
                 del self._record.images[target]
                 self._removed(image_file)
                 self.log.removed.append(hashes_path(image_file))
-        kept = {task.target for task in self.tasks.all_tasks} | {task.verbatim for task in self.tasks.counts}
+        kept = self._kept_copies()
         for entry in self.tasks.planned.entries:
             before = self._earlier.get(entry.source)
             if entry.source in self._failures or before is None:
                 continue
             table = before.target if before.target is not None and before.target.endswith(COUNTS_ENDING) else None
-            # files below the name of an image are copies of other entries
             paths = [copy_of(self.tasks.name, entry.source)] if before.action == "copy" or table else []
             paths += [PurePosixPath(table)] if table else []
             for path in paths:
-                if path not in kept and (self._dataset / path).exists():
-                    remove(safe_path(self._dataset, path))
-                    self._removed(path)
+                self._remove_unless_kept(path, kept)
+
+    def _kept_copies(self) -> set[PurePosixPath]:
+        """Return the copies and tables that stay: of this plan, and of entries that are gone or have a problem."""
+        kept = {task.target for task in self.tasks.all_tasks} | {task.verbatim for task in self.tasks.counts}
+        planned = {entry.source for entry in self.tasks.planned.entries}
+        for source, before in self._earlier.items():
+            if before.target is not None and (source not in planned or source in self._failures):
+                kept |= {copy_of(self.tasks.name, source), PurePosixPath(before.target)}
+        return kept
+
+    def _remove_unless_kept(self, path: PurePosixPath, kept: set[PurePosixPath]) -> None:
+        """Remove a file or folder, except copies of other entries in it."""
+        if path in kept or not (self._dataset / path).exists():
+            return
+        removed = safe_path(self._dataset, path)
+        if any(path in other.parents for other in kept):
+            for child in sorted(removed.iterdir()):
+                self._remove_unless_kept(path / child.name, kept)
+            return
+        remove(removed)
+        self._removed(path)
 
     def _removed(self, path: PurePosixPath) -> None:
         self.log.removed.append(path)
@@ -279,15 +298,17 @@ class RunPackager:
 
     def _embed(self) -> None:
         """Embed label images into the raw image if the settings say so; never leave outdated ones there."""
-        raw, images, settings = self.tasks.raw_image, self._record.images, self.preflight.settings
-        if raw is None or (raw_record := images.get(str(raw.target))) is None:
+        images, settings = self._record.images, self.preflight.settings
+        raw = next((PurePosixPath(path) for path in images if path.startswith("sub-")), None)
+        if raw is None or not self._zarr_documents(raw):
             return
+        raw_record = images[str(raw)]
         labels: dict[str, str] = {}
         for path, image in sorted(images.items()) if settings.embed_labels else ():  # those of gone sources, too
             component, threshold = component_of(image.role, image.source) or (None, None)
             if component is None or component.content not in {Content.LABELS, Content.MASK}:
                 continue
-            if image.shape != raw_record.shape or self._zarr_documents(path) != self._zarr_documents(raw.target):
+            if image.shape != raw_record.shape or self._zarr_documents(path) != self._zarr_documents(raw):
                 continue  # an image of a gone source may be of another format
             if is_label_type(image.dtype):
                 labels[component.desc_label(threshold) or image_stem(PurePosixPath(path))] = path
@@ -297,8 +318,9 @@ class RunPackager:
                 self.log.warning(f"{location}: is stored as {image.dtype}: {left_out} and package again")
         wanted = {name: images[path].fingerprint for name, path in labels.items()}
         if raw_record.embedded != wanted:
-            embed_labels(self._dataset, raw.target, labels, settings.ome_zarr_version)
-            self.log.copied.append(raw.target / "labels")
+            version = OmeZarrVersion.V05 if "zarr.json" in self._zarr_documents(raw) else OmeZarrVersion.V04
+            embed_labels(self._dataset, raw, labels, version)
+            self.log.copied.append(raw / "labels")
             raw_record.embedded = wanted
 
     def _zarr_documents(self, image: PurePosixPath | str) -> set[str]:

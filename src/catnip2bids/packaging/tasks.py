@@ -20,7 +20,7 @@ from catnip2bids.bids.dataset_paths import (
     sidecar_of,
     tables_folder,
 )
-from catnip2bids.bids.provenance import RunRecord
+from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.build_image import ImageSpec
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
 from catnip2bids.catnip.component_type import Action, ComponentType, Content, SourceFormat, VoxelGrid
@@ -126,6 +126,14 @@ class RunTasks:
     def raw_image(self) -> ImageTask | None:
         """The raw image, if there is one."""
         return next((task for task in self.images if task.raw), None)
+
+    def rewritten_counts(self, provenance: Provenance) -> list[PurePosixPath]:
+        """List the tables of counts that are written, and those of earlier commands that the plan excludes now."""
+        excluded = {entry.source for entry in self.planned.entries if entry.action == Action.EXCLUDE}
+        key = str(self.name)
+        earlier = provenance.decisions_of(key) if key in provenance.runs else {}
+        targets = (earlier[source].target for source in excluded & earlier.keys())
+        return [*(task.target for task in self.counts), *map(PurePosixPath, filter(None, targets))]
 
     def summary(self, n_images: int, failed: Collection[str]) -> RunSummary:
         """Summarize the run, with the number of its images, and the paths of entries that could not be packaged."""

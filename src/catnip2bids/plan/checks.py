@@ -21,6 +21,8 @@ from catnip2bids.plan.model import Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan, with_slice_numbers
 from catnip2bids.volume import NiftiVolume, format_voxel_size, stated_voxel_size
 
+_LONG_ID = 4
+"""Characters of an id that no two animals of a laboratory share."""
 _MOST_OFF = 0.2
 """Largest relative deviation from the atlas's voxel size, which whole downsampling factors rarely meet exactly."""
 
@@ -172,17 +174,20 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
 
 
 def divided_animals(identities: Iterable[RunIdentity]) -> list[str]:
-    """Warn of ids that differ only in their genotype, as if one animal were several."""
-    subjects: dict[str, set[str]] = {}
+    """Warn of ids that differ only in their genotype, as if one animal were several.
+
+    Short ids may be numbers within a genotype; they are only compared with the same id without one.
+    """
+    subjects: dict[str, dict[str, str]] = {}  # with their genotypes, by id
     for identity in identities:
         animal, _, genotype = (identity.source_id or "").partition("_")
         if animal and identity.subject and genotype.lower() in {"", *GENOTYPES}:
-            subjects.setdefault(animal, set()).add(f"sub-{identity.subject}")
+            subjects.setdefault(animal, {})[f"sub-{identity.subject}"] = genotype
     return [
         f"{animal} becomes {' and '.join(sorted(found))}; if that is one animal, give its runs the same subject, "
         "source_id and genotype in the plan"
         for animal, found in subjects.items()
-        if len(found) > 1
+        if len(found) > 1 and (len(animal) >= _LONG_ID or "" in found.values())
     ]
 
 

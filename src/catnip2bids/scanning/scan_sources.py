@@ -288,7 +288,7 @@ def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _counts_without_cells(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield warnings about counts of which no cells can be found, for want of a segmentation or of labels that fit."""
+    """Yield warnings about counts of which no cells can be found, without a segmentation, or labels of its size."""
     known = [(entry.component, entry) for entry in entries if entry.component is not None]
     shapes = {entry.volume.shape for row, entry in known if row.role in ATLAS_LABELS and entry.volume is not None}
     segmentations = {entry.threshold: entry.volume for row, entry in known if row.role == "FRSTseg"}

@@ -107,7 +107,8 @@ def check_joined_counts(tree: Tree) -> Iterator[Finding]:
     for file in (folder / "counts.tsv" for folder in COUNTS_FOLDERS):
         if not (tree.root / file).is_file():
             continue
-        tables = sorted(path for path in tables_named(tree, "counts.tsv") if file.parent in path.parent.parents)
+        folders = {file.parent / subject.name / "micr" for subject in (tree.root / file.parent).glob("sub-*")}
+        tables = sorted(path for path in tables_named(tree, "counts.tsv") if path.parent in folders)
         try:
             lines = read_lines(tree.root / file)
             header = next(lines)
@@ -115,11 +116,11 @@ def check_joined_counts(tree: Tree) -> Iterator[Finding]:
                 continue
             expected = chain.from_iterable(_rows_of_sample(tree, table) for table in tables)
             for number, (line, pair) in enumerate(zip_longest(lines, expected), start=2):
-                table, row = pair or ("the tables of counts, which have fewer rows", {})
+                table, row = pair or (None, {})
                 found = dict(zip(header, line or (), strict=False))
                 if not row or any(found.get(column) != row[column] for column in row.keys() & set(header)):
-                    what = f"row {number} is not that of {table}; package again"
-                    yield our_error("COUNTS_JOINED", file, what)
+                    what = f"differs from {table}" if table else "is in no table of counts"
+                    yield our_error("COUNTS_JOINED", file, f"row {number} {what}; package again")
                     break
         except TableError:
             continue
@@ -135,12 +136,12 @@ def _rows_of_sample(tree: Tree, table: PurePosixPath) -> Iterator[tuple[PurePosi
         "participant_id": f"sub-{entities['sub']}",
         "sample_id": f"sample-{entities['sample']}",
         "stain": entities.get("stain", _UNKNOWN),
-        "threshold": segmentation["threshold"],
+        "threshold": str(int(segmentation["threshold"])),
         "corrected": "true" if segmentation["corrected"] else "false",
     }
     header, *rows = read_lines(tree.root / table)
     for row in rows:
-        yield table, of_sample | dict(zip(header, row, strict=True))
+        yield table, of_sample | {column: value or _UNKNOWN for column, value in zip(header, row, strict=True)}
 
 
 def check_regions(tree: Tree) -> Iterator[Finding]:

@@ -115,7 +115,7 @@ def inspect_zarr(path: Path) -> Inspection:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if level_0.is_moved:
-        warnings = (f"{path}: is placed in space (by a translation), which convert does not keep; note it down",)
+        warnings = (f"{path}: has a translation, which convert does not keep; note it down if you need it",)
     if n_missing := n_chunks - _count_stored(array.grid, files):  # left out because they are empty, or lost
         what = (
             f"{path}: {n_missing:,} of {format_count(n_chunks, 'chunk')} {'is' if n_missing == 1 else 'are'} not stored"
