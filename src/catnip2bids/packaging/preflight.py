@@ -386,8 +386,8 @@ def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings
 def _missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
     """Warn if the tables of counts of a run list different regions; CATNIP lists the same in all of them."""
     for run in runs:
-        rows = {task.entry.location: read_counts(task.entry.location) for task in run.counts}
-        names = {table: {row.index: row.name for row in found} for table, found in rows.items()}
+        tables = [task.entry.location for task in run.counts]
+        names = {table: {row.index: row.name for row in read_counts(table)} for table in tables}
         longest = max(names, key=lambda table: len(names[table]), default=None)
         for table, regions in names.items():
             if longest is not None and (differing := sorted(regions.keys() ^ names[longest].keys())):

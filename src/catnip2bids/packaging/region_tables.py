@@ -129,8 +129,9 @@ class AtlasTables:
         tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
         if not tables:
             record = self.provenance.runs.get(run)
-            earlier = record.atlas_table if record is not None else None
-            return (earlier and _read_written_table(self.dataset / DERIVATIVE / earlier)) or AtlasTable({})
+            if record is None or record.atlas_table is None:
+                return AtlasTable({})
+            return _read_written_table(self.dataset / DERIVATIVE / record.atlas_table) or AtlasTable({})
         counted = max(tables, key=lambda table: len(table.regions))
         written = [table for table in read_atlas_tables(self.dataset) if table.same_atlas_as(counted)]
         return written[0].merged_with(counted) if written else counted
