@@ -324,11 +324,16 @@ def test_images_that_were_made_again_have_new_checksums(copy: Packaged) -> None:
 @pytest.mark.slow
 def test_packaging_the_next_animal_takes_no_damage_for_the_truth(copy: Packaged) -> None:
     deleted = next((copy.dataset / "sourcedata").rglob("FRSTseg_00010000.csv"))
+    edited = next((copy.dataset / "derivatives/catnip-counts").rglob("*_desc-FRSTseg10000_cells.tsv.gz"))
+    original = edited.read_bytes()
     deleted.unlink()
+    edit(edited)
     write_l0(copy.source.parent / "other", FLOX)
     package([copy.source.parent / "other"], copy.dataset, settings())
     found = problems(verify(copy.dataset))
     assert f"{deleted.relative_to(copy.dataset)}: does not exist any more" in found
+    assert f"{edited.relative_to(copy.dataset)}: was changed" in found
+    edited.write_bytes(original)
     package([copy.source], copy.dataset, settings())
     assert verify(copy.dataset).ok
 
