@@ -39,6 +39,12 @@ HIDE = f"type => {_OF_TYPE}.forEach(layer => layer.setVisible(false))"
 PANEL_3D = 2
 CELLS = "annotation"
 """The type of layers of cells. The mouse snaps to cells, so they are hidden where values are read."""
+DETAILS = """() => {
+    const rows = [...document.querySelectorAll(".neuroglancer-annotation-property")];
+    const details = Object.fromEntries(rows.map(row => [...row.children].map(part => part.textContent)));
+    return "volume_voxels" in details && details;
+}"""
+"""Wait for the details of a cell, and return them by name. Their layout does not matter: it may come later."""
 SEARCHES = (
     ("Caudo", "CP - Caudoputamen", "Field CA1"),
     ("CP", "CP - Caudoputamen", "Field CA1"),
@@ -149,9 +155,7 @@ def test_cells_are_where_the_table_has_them_and_tell_their_region(
     page.keyboard.down("Control")
     page.mouse.click(panel["x"] + panel["width"] / 2, panel["y"] + panel["height"] / 2, button="right")
     page.keyboard.up("Control")
-    details = page.locator(".neuroglancer-annotation-property")
-    details.filter(has_text="volume_voxels").wait_for()
-    said = dict(text.split("\n") for text in details.all_inner_texts())
+    said = page.wait_for_function(DETAILS, timeout=SECONDS).json_value()
     assert said["region"] == "CA1 - Field CA1 (382)"
     assert said["volume_voxels"] == str(block.volumes_voxels[in_ca1])
     assert said["proven"] == ("yes (1)" if block.proven[in_ca1] else "no (0)")
