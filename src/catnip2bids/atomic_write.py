@@ -11,12 +11,14 @@ fingerprint is the same. Other temporary files of killed programs are removed.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from catnip2bids.errors import DatasetError, NoSpaceError, ReadError, SourceError, UsageError, WriteError
 from catnip2bids.locks import LOCK, wait_for_workers
@@ -179,6 +181,11 @@ def write_text(final: SafePath, text: str) -> bool:
     """Write a text file (UTF-8, LF) atomically; see `write_bytes`."""
     # paths may hold bytes that are not UTF-8; JSON reads them back from this
     return write_bytes(final, text.encode(errors="backslashreplace"))
+
+
+def write_json(final: SafePath, document: Mapping[str, Any]) -> bool:
+    """Write a JSON file atomically; see `write_bytes`."""
+    return write_text(final, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_bytes(final: SafePath, content: bytes) -> bool:

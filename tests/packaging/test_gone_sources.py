@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from catnip2bids import make_plan, package, scan, verify
+from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.catnip.component_type import Action
+from catnip2bids.enums import Format
 from catnip2bids.plan import Plan
+from catnip2bids.validation.sidecars import check_pixel_sizes, check_sources
+from catnip2bids.validation.tree import read_tree
 from runs import (
     KO_PREFIX,
     TODAY_PREFIX,
@@ -148,3 +152,43 @@ def test_a_changed_table_of_counts_may_be_excluded(tmp_path: Path) -> None:
     plan = with_action(tmp_path / "source", counts.relative_to(run).as_posix(), Action.EXCLUDE)
     assert package([tmp_path / "source"], out, settings(), plan).ok
     assert not table.exists()
+
+
+def test_a_better_raw_image_is_named_if_the_one_in_the_dataset_is_kept(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4",)), tmp_path / "out"
+    (run / "640_N4").rename(run / "640_N4_masked")
+    assert not package([tmp_path / "source"], out, settings()).warnings
+    (run / "640_N4_masked").rename(run / "640_N4")
+    result = package([tmp_path / "source"], out, settings())
+    assert result.ok
+    (warning,) = (text for text in result.warnings if "becomes a derivative" in text)
+    assert warning.startswith(f"{run / '640_N4'}: ")
+    assert "640_N4_masked, which is gone" in warning
+
+
+def sources_of(dataset: Path) -> dict[str, list[str]]:
+    """Return the ``Sources`` of all sidecars by their ``desc-`` labels; check that they exist."""
+    assert not [*check_sources(read_tree(dataset)), *check_pixel_sizes(read_tree(dataset))]
+    sidecars = (dataset / "derivatives/catnip").rglob("*_SPIM.json")
+    return {str(entities_of(path.name).get("desc")): read_json(path).get("Sources", []) for path in sidecars}
+
+
+def test_sources_name_the_raw_image_that_is_kept(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
+    package([tmp_path / "source"], out, settings())
+    before = sources_of(out)
+    assert before == {"FRST": [f"bids:raw:sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"]}
+    shutil.rmtree(run / "640_N4")
+    assert package([tmp_path / "source"], out, settings()).ok
+    assert sources_of(out) == before
+
+
+def test_sources_of_kept_images_follow_images_of_another_format(tmp_path: Path) -> None:
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
+    package([tmp_path / "source"], out, settings())
+    shutil.rmtree(run / "640_FRST")
+    assert package([tmp_path / "source"], out, settings(image_format=Format.OME_TIFF)).ok
+    assert sources_of(out) == {"FRST": [f"bids:raw:sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.btf"]}
+    (sidecar,) = out.rglob("*desc-FRST_SPIM.json")
+    assert read_json(sidecar)["PixelSize"] == [3.7, 3.7, 5]
+    assert "CATNIP 640_FRST" in read_json(sidecar)["Description"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.atomic_write import too_long
 from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, file_sha256, read_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, tables_of_counts
+from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, sidecar_of, tables_of_counts
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
 from catnip2bids.bids.tables import Row, read_rows
@@ -95,10 +95,13 @@ def read_text(path: Path) -> str:
         raise DatasetError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8 and run again") from error
 
 
-def check_existing(dataset: Path, runs: Sequence[RunTasks]) -> None:
+def check_existing(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
     """Refuse a dataset with files that cannot be merged with new content."""
+    records = [provenance.runs[str(run.name)] for run in runs if str(run.name) in provenance.runs]
+    images = {task.target for run in runs for task in run.images}
+    images |= {PurePosixPath(target) for record in records for target in record.images}
     _check(dataset, ["dataset_description.json", f"{DERIVATIVE}/dataset_description.json"], _read_description)
-    _check(dataset, [*_DOCUMENTS, *(str(task.sidecar) for run in runs for task in run.images)], read_json)
+    _check(dataset, [*_DOCUMENTS, *sorted({str(sidecar_of(image)) for image in images})], read_json)
     for pattern, columns in _TABLES.items():
         _check(dataset, [pattern], _read_keyed_rows, *columns)
     remade = {dataset / task.target for run in runs for task in run.counts}

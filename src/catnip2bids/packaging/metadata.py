@@ -7,7 +7,6 @@ generated last, which provenance records.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,24 +14,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catnip2bids._version import __version__
-from catnip2bids.atomic_write import make_folder, remove, write_text
+from catnip2bids.atomic_write import make_folder, remove, write_json, write_text
 from catnip2bids.bids.dataset_paths import (
     COUNTS,
     DERIVATIVE,
     SOURCEDATA,
     entities_of,
     image_stem,
-    sidecar_of,
     tables_folder,
     tables_of_counts,
 )
-from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED, Region
-from catnip2bids.catnip.component_type import Content, VoxelGrid
-from catnip2bids.catnip.components import COMPONENTS, ancestors
-from catnip2bids.catnip.log import template_uri
+from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
@@ -48,6 +44,7 @@ from catnip2bids.packaging.region_tables import (
     write_long_table,
     write_region_tables,
 )
+from catnip2bids.packaging.sidecars import write_sidecars
 from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
@@ -61,12 +58,6 @@ _CATNIP = {
 }
 _TITLE = "Light-sheet images of cleared brains, processed with CATNIP"
 _HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
-_STAINS = {"cFos": "c-Fos"}
-_BODY_PARTS = {"LeftHemisphere": "left hemisphere", "RightHemisphere": "right hemisphere", "WholeBrain": "whole brain"}
-_ALWAYS_OURS = {"PixelSize", "PixelSizeUnits"}
-"""Fields that must describe the image, whatever a person wrote."""
-_OURS_BEFORE = {*_ALWAYS_OURS, "Sources", "SpatialReference", "Threshold"}
-"""Fields that are generated if provenance comes from a version that did not record their values."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class Metadata:
         without_parents = self._counts(atlas_tables)
         self._readmes(without_parents)
         for run in self.runs:
-            _write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
+            write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
         return move_unused_descriptions(self.dataset)
 
     def _path(self, path: PurePosixPath | str) -> SafePath:
@@ -133,7 +124,7 @@ class Metadata:
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
         if any(target.startswith("sub-") for target in self.provenance.all_images()):
-            _write_json(path, acquisition | read_json(path) | self.about.acquisition)
+            write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
         self._license(license_before, root.get("License"))
@@ -155,7 +146,7 @@ class Metadata:
         for key, name in (("GeneratedBy", "Name"), ("SourceDatasets", "URL")):
             known = {entry.get(name) for entry in merged[key]}
             merged[key] = [*merged[key], *(entry for entry in before.get(key, []) if entry.get(name) not in known)]
-        _write_json(path, merged)
+        write_json(path, merged)
         return merged
 
     # ---- tables
@@ -256,7 +247,7 @@ class Metadata:
         described = readme_texts.described_columns(readme_texts.COUNTS, columns) | readme_texts.CELLS
         before = read_json(path).items()
         kept = {key: text for key, text in before if key in described or text != readme_texts.COUNTS.get(key)}
-        _write_json(path, {**described, **kept})
+        write_json(path, {**described, **kept})
 
     def _used_descs(self) -> set[str]:
         """Return the ``desc-`` labels of all images and tables of counts, also of images whose names have none."""
@@ -292,7 +283,7 @@ class Metadata:
 
 def _add_keys(path: SafePath, document: Mapping[str, Any]) -> None:
     """Add keys to a JSON file; keys that it has already keep their values, and new ones come first."""
-    _write_json(path, {**document, **read_json(path)})
+    write_json(path, {**document, **read_json(path)})
 
 
 def _is_catnip_desc(desc_id: str) -> bool:
@@ -303,62 +294,3 @@ def _is_catnip_desc(desc_id: str) -> bool:
 
 def _stem(filename: str) -> str:
     return image_stem(PurePosixPath(filename))
-
-
-# ---- sidecars of images
-
-
-def _write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
-    """Write the sidecars of all existing images of a run, and record the generated fields."""
-    remaining = {str(sidecar_of(PurePosixPath(image))) for image in record.images}
-    generated = {path: fields for path, fields in record.sidecars.items() if path in remaining}
-    existing = [task for task in run.images if (dataset / task.target).exists()]
-    for task in existing:
-        sidecar: dict[str, Any] = {
-            "PixelSize": list(task.spec.voxel_size_um),
-            "PixelSizeUnits": "um",
-            "Description": task.spec.description,
-        }
-        if task.raw:
-            sidecar["BodyPartDetails"] = _BODY_PARTS.get(run.sample, run.sample)
-            sidecar["SampleStaining"] = _STAINS.get(run.planned.stain, run.planned.stain)
-        else:
-            sidecar |= _derivative_fields(run, task, existing)
-        before = read_json(dataset / task.sidecar)
-        ours = record.sidecars.get(str(task.sidecar), {key: before.get(key) for key in _OURS_BEFORE})
-        by_person = {
-            key: value for key, value in before.items() if key not in _ALWAYS_OURS and (key, value) not in ours.items()
-        }
-        _write_json(safe_path(dataset, task.sidecar), {**sidecar, **by_person})
-        generated[str(task.sidecar)] = sidecar
-    record.sidecars = dict(sorted(generated.items()))
-
-
-def _derivative_fields(run: RunTasks, task: ImageTask, existing: Sequence[ImageTask]) -> dict[str, Any]:
-    on_atlas = task.component.grid == VoxelGrid.ATLAS
-    space = template_uri(run.run.log, run.planned.atlas_version) if on_atlas else "orig"
-    fields: dict[str, Any] = {"SpatialReference": space}
-    if (source := _made_from(task, existing)) is not None:
-        uri = f"bids:raw:{source.target}" if source.raw else f"bids::{source.target.relative_to(DERIVATIVE)}"
-        fields["Sources"] = [uri]
-    if task.entry.threshold is not None:
-        fields["Threshold"] = task.entry.threshold
-    if task.component.content in {Content.LABELS, Content.MASK, Content.CELL_MAP}:
-        fields["Manual"] = False
-    return fields
-
-
-def _made_from(task: ImageTask, existing: Sequence[ImageTask]) -> ImageTask | None:
-    """Return the nearest existing image from which this one was computed."""
-    if task.recovered_from is not None:
-        return next((other for other in existing if other.entry is task.recovered_from), None)
-    by_role = {(other.component.role, other.entry.threshold): other for other in existing}
-    for role in ancestors(task.component):
-        for threshold in (task.entry.threshold, None):
-            if found := by_role.get((role, threshold)):
-                return found
-    return next((other for other in existing if other.raw), None)
-
-
-def _write_json(path: SafePath, document: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")

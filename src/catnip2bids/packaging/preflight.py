@@ -5,24 +5,22 @@ Invariant: nothing is written here. After it, only single items can fail, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 from pydantic import ValidationError
 
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
-from catnip2bids.bids.dataset_paths import check_label, image_stem
-from catnip2bids.bids.provenance import PLAN, PROVENANCE, ImageRecord, Provenance, is_ours, read_provenance
+from catnip2bids.bids.dataset_paths import check_label
+from catnip2bids.bids.provenance import PLAN, PROVENANCE, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
-from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable, read_atlas_table
-from catnip2bids.catnip.atlas_parents import region_tree
-from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
-from catnip2bids.enums import DEFAULT_STAIN, voxel_size_unit_warning
+from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
@@ -41,6 +39,13 @@ from catnip2bids.packaging.participants import (
     read_participants,
     unknown_participants,
 )
+from catnip2bids.packaging.preflight_warnings import (
+    atlas_warnings,
+    changed_voxel_sizes,
+    kept_raw_images,
+    missing_regions,
+    run_warnings,
+)
 from catnip2bids.packaging.redundancy import CheckedPlan, check_redundancy
 from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.settings import Settings
@@ -50,20 +55,15 @@ from catnip2bids.plan import (
     Plan,
     PlannedRun,
     divided_animals,
-    doubtful_copies,
     empty_labels,
     identity_of,
-    kept_reasons,
     make_plan,
     match_plan,
     read_plan,
     refuse_collisions,
-    stated_size_warnings,
-    voxel_size_warning,
 )
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Run, Scan, scan_with_resources, source_list
-from catnip2bids.volume import format_voxel_size
 
 _PlannedRuns = list[tuple[Run, PlannedRun]]
 
@@ -119,16 +119,17 @@ def run_preflight(
     _note_same_as_packaged(checked, progress)
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
-    warnings = _run_warnings(checked)
+    warnings = run_warnings(checked)
     identities = [*map(identity_of, provenance.runs.values()), *(identity_of(planned) for _, planned in planned_runs)]
     warnings += divided_animals(identities)
     atlas = read_atlas_table(Path(settings.atlas_table), warnings.append) if settings.atlas_table else None
     atlases = AtlasTables(dataset, provenance, given=atlas)
     tasks = tuple(plan_tasks(run, plan, settings, atlases, provenance.runs) for run, plan in checked)
     _check_dataset(dataset, provenance, tasks, settings)
-    warnings += _changed_voxel_sizes(tasks, provenance, given, settings)
-    warnings += _atlas_warnings(tasks, atlas, settings)
-    warnings += _missing_regions(tasks)
+    warnings += changed_voxel_sizes(tasks, provenance, given, settings)
+    warnings += atlas_warnings(tasks, atlas, settings)
+    warnings += missing_regions(tasks)
+    warnings += kept_raw_images(tasks, provenance)
     participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
     before = read_table(dataset / PARTICIPANTS, COLUMNS)
     warnings += contradictions(before, tasks, participants, explicit=given is not None)
@@ -153,7 +154,7 @@ def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTask
     """Refuse what cannot become files of the dataset, or cannot be merged with those that are there."""
     check_names(dataset, runs)
     check_provenance_size(dataset, provenance, runs)
-    check_existing(dataset, runs)
+    check_existing(dataset, provenance, runs)
     if not settings.overwrite:
         check_checksums(dataset, provenance)
     check_counts(dataset, [dataset / target for run in runs for target in run.rewritten_counts(provenance)])
@@ -310,90 +311,3 @@ def _note_same_as_packaged(checked: Sequence[tuple[Run, CheckedPlan]], progress:
     if same := [run.source_of(entry) for run, plan in checked for entry in plan.same_as_packaged]:
         why = "packaged entries have the same pixels, which scan does not compare"
         progress.note(f"{format_count(len(same), 'entry')} excluded, because {why}: {format_list(same)}")
-
-
-def _run_warnings(checked: Sequence[tuple[Run, CheckedPlan]]) -> list[str]:
-    """List warnings about runs: from the scan, the plan, the comparison of pixels, and the voxel sizes."""
-    runs = [run for run, _ in checked]
-    sized = [(run, plan.planned.voxel_size_um) for run, plan in checked if plan.planned.voxel_size_um is not None]
-    unit_warnings = {size_um: voxel_size_unit_warning(size_um) for _, size_um in sized}
-    return [
-        *(warning for run in runs for warning in run.all_warnings),
-        *(
-            text
-            for run, plan in checked
-            for text in (*doubtful_copies(run, plan.planned), *kept_reasons(run, plan.planned))
-        ),
-        *(warning for _, plan in checked for warning in plan.warnings),
-        *filter(None, unit_warnings.values()),
-        *(text for run, size in sized if not unit_warnings[size] and (text := voxel_size_warning(run, size))),
-        *(text for run, size_um in sized for text in stated_size_warnings(run, size_um)),
-    ]
-
-
-def _changed_voxel_sizes(
-    runs: Sequence[RunTasks], provenance: Provenance, given: Plan | None, settings: Settings
-) -> list[str]:
-    """Warn if voxel sizes in the plan differ from the settings, or from those that runs were packaged with before."""
-    warnings = []
-    if given is not None and settings.voxel_size_um is not None:
-        in_plan = [given.dataset.voxel_size_um, *(run.voxel_size_um for run in given.runs)]
-        now = format_voxel_size(settings.voxel_size_um)
-        for size_um in dict.fromkeys(in_plan):
-            if size_um is not None and size_um != settings.voxel_size_um:
-                other = format_voxel_size(size_um)
-                warnings.append(f"the plan says that voxels are {other}; {now} is used, as given with --voxel-size")
-    for run in runs:
-        record = provenance.runs.get(str(run.name))
-        images = record.images.items() if record is not None else ()
-        earlier = {image_stem(PurePosixPath(target)): image.voxel_size_um for target, image in images}
-        again = [task.spec for task in run.images if task.spec.name in earlier]
-        if changed := [spec for spec in again if spec.voxel_size_um != earlier[spec.name]]:
-            before, now = format_voxel_size(earlier[changed[0].name]), format_voxel_size(changed[0].voxel_size_um)
-            warnings.append(f"{run.run.folder}: was packaged with voxels of {before}, and is packaged with {now} now")
-        if kept := [target for target, image in images if _keeps_voxel_size(image, run)]:
-            warnings.append(
-                f"{run.run.folder}: images whose source is gone or has a problem keep their old voxel size, as do "
-                f"cells and densities from them: {format_list(kept)}; bring the source back and package again"
-            )
-    return warnings
-
-
-def _keeps_voxel_size(image: ImageRecord, run: RunTasks) -> bool:
-    """Tell whether an image has another voxel size than its run, and cannot be made again."""
-    usable = {entry.path for entry in run.run.entries} - run.problems.keys()
-    has_other = image.voxel_size_um not in (run.voxel_size_um, (ATLAS_VOXEL_SIZE_UM,) * 3)
-    return has_other and not {image.source, image.recovered_from or image.source} <= usable
-
-
-def _atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
-    """Warn of unusable parents in a given atlas table, and of regions that differ from those of the counts.
-
-    Tables of counts need no check: CATNIP made them itself.
-    """
-    if atlas is None:
-        return []
-    problems = region_tree(atlas.regions.values()).problems
-    warnings = [f"{settings.atlas_table}: has {problem}" for problem in problems]
-    for run in runs:
-        tables = [task.entry.location for task in run.counts]
-        others = (file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file))))
-        if (table := next(others, None)) is not None:
-            warnings.append(f"{settings.atlas_table}: names other regions than {table}; is it the right table?")
-    return warnings
-
-
-def _missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
-    """Warn if the tables of counts of a run list different regions; CATNIP lists the same in all of them."""
-    for run in runs:
-        tables = [task.entry.location for task in run.counts]
-        names = {table: {row.index: row.name for row in read_counts(table)} for table in tables}
-        longest = max(names, key=lambda table: len(names[table]), default=None)
-        for table, regions in names.items():
-            if longest is not None and (differing := sorted(regions.keys() ^ names[longest].keys())):
-                both = names[longest] | regions
-                yield (
-                    f"{table}: lists other regions than {longest}; only one of them has "
-                    f"{format_list([f'{index} {both[index]}' for index in differing])}; copy both again from where "
-                    "CATNIP wrote them"
-                )

@@ -80,7 +80,7 @@ def remove_animal(
     refuse_unwritable(dataset)
     subject = label.removeprefix("sub-")
     _refuse_removal(dataset, provenance, subject)
-    check_existing(dataset, ())
+    check_existing(dataset, provenance, ())
     check_checksums(dataset, provenance)
     check_counts(dataset, tables_of_counts(dataset, run=f"sub-{subject}"))
     log = PackageLog(dataset, progress)
