@@ -673,6 +673,23 @@ def test_plots_that_are_missing_are_told_once_on_each_page(dataset: Path, monkey
     assert text_of(dataset).count("Plots are missing, because") == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["*desc-FRSTseg10000_SPIM.ome.zarr", "*desc-FRSTseg10000_counts.tsv", "*desc-FRSTseg10000_cells.tsv.gz"]
+)
+def test_files_that_are_missing_are_problems(dataset: Path, name: str) -> None:
+    (missing,) = (path for path in dataset.rglob(name) if KO_PREFIX in path.name)
+    if missing.is_dir():
+        shutil.rmtree(missing)
+    else:
+        missing.unlink()
+    made = report(dataset)
+    (problem,) = made.problems
+    assert problem.startswith(f"{missing}: ")
+    assert "does not exist" in problem
+    for page in ("index.html", f"{KO_PREFIX}.html"):
+        assert f"Problems {missing.relative_to(dataset)}: " in text_of(dataset, page)
+
+
 @pytest.mark.parametrize("is_verified", [True, False])
 def test_checksums_that_are_missing_are_a_problem(dataset: Path, is_verified: bool) -> None:
     checksums = dataset / "code/catnip2bids/checksums.sha256"

@@ -26,7 +26,7 @@ from catnip2bids.catnip.component_type import ComponentType, Content, VoxelGrid
 from catnip2bids.catnip.components import component_of, rows_with
 from catnip2bids.catnip.counts import counted_segmentation
 from catnip2bids.errors import DatasetError
-from catnip2bids.paths import inside
+from catnip2bids.paths import exists, inside
 from catnip2bids.regions import DisplayedRegion, RegionHierarchy, displayed_regions, read_hierarchy, region_of
 
 _SAMPLE_ENTITIES = ("sub-", "sample-", "stain-")
@@ -129,6 +129,12 @@ class Sample:
         """Its images, the raw one first."""
         images = (SampleImage(inside(path, PROVENANCE.name), record) for path, record in self.record.images.items())
         return tuple(sorted(images, key=lambda image: (image.path.parts[0] == "derivatives", image.path.name)))
+
+    def missing_files(self, dataset: Path) -> list[str]:
+        """List the paths of images and tables of counts that were packaged and do not exist."""
+        tables = (found.target for found in self.decisions if (found.target or "").endswith(COUNTS_ENDING))
+        packaged = [*(image.path.as_posix() for image in self.images), *filter(None, tables)]
+        return [path for path in packaged if not exists(dataset / path)]
 
     def without(self, path: str) -> Sample:
         """Return a copy of the sample without one image or table of cells, by its path below the dataset."""

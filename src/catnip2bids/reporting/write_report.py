@@ -53,6 +53,7 @@ _LIBRARY = "vega"
 _GENERATOR = '<meta name="generator" content="catnip2bids">'
 _STATE = re.compile(r'<meta name="catnip2bids-state" content="(\w*)">')
 _HEAD_BYTES = 4096
+_MISSING = "does not exist; bring it back from a copy, or package again"
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,7 +195,7 @@ class _Pages:
     def _missing_files(self) -> Iterator[Problem]:
         """Yield a problem if the checksums are missing, in the words of verify if it ran."""
         if not (self._dataset / CHECKSUMS).is_file():
-            missing = Problem(CHECKSUMS.as_posix(), "does not exist; bring it back from a copy, or package again")
+            missing = Problem(CHECKSUMS.as_posix(), _MISSING)
             reported = (found for found in self._results.file_problems() if found.where == missing.where)
             yield next(reported, missing)
 
@@ -242,9 +243,13 @@ class _Pages:
         return replace(card, heat=first.plain or first.corrected, heat_scale=(first.threshold, first.largest))
 
     def _draw_images(self, sample: Sample) -> tuple[Drawn | None, list[Heatmaps], list[Problem]]:
-        """Draw the images of a sample; leave out and report what cannot be read."""
+        """Draw the images of a sample; leave out and report what is missing or cannot be read."""
         n_bytes = min(_PLANES_BYTES // len(self._samples), _PAGE_BYTES)
         problems: list[Problem] = []
+        for path in sample.missing_files(self._dataset):
+            problems.append(Problem(path, _MISSING))
+            self._failures.append(f"{self._dataset / path}: {_MISSING}")
+            sample = sample.without(path)
         while True:
             try:
                 heatmaps = read_heatmaps(self._dataset, sample, self._heat_scales)
