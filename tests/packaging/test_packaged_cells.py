@@ -208,6 +208,11 @@ def test_a_damaged_list_is_a_warning_and_the_cells_are_found_again(cohort: Path,
     assert mentions(result.warnings, str(damaged), "found again")
     assert record_of(tmp_path / "dataset", L2).origin == "filtered"
     assert record_of(tmp_path / "dataset", L2, 15000).origin == "cell list"
+    again = package([cohort], tmp_path / "dataset", settings())
+    assert not again.copied
+    assert [text for text in again.warnings if "cellpixelIDlist" in text] == [
+        text for text in result.warnings if "cellpixelIDlist" in text
+    ]
 
 
 def test_a_list_with_cells_of_other_regions_is_not_used(cohort: Path, tmp_path: Path) -> None:

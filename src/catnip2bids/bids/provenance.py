@@ -196,6 +196,7 @@ class CellsRecord(_Document):
 
     origin: Literal["cell list", "filtered", "segmentation"]  # what the cells were found in
     fingerprint: str  # hash of everything that decides the content
+    list_problem: str | None = None  # what is wrong with CATNIP's list of cells
     n_cells: NonNegativeInt  # that a region counts
     # components of the segmentation that no region counts
     n_outside: NonNegativeInt  # uncounted: outside of all regions

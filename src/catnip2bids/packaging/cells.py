@@ -66,6 +66,11 @@ class CellsTask:
         rule = (self.rule.size_range, self.rule.downsampling)
         return self.images.fingerprint(of_list, rows, rule, self.voxel_size_um)
 
+    def is_current(self, dataset: Path, record: CellsRecord | None) -> bool:
+        """Tell whether the tables exist and would be made the same."""
+        are_there = all((dataset / table).is_file() for table in (self.table, self.uncounted))
+        return are_there and record is not None and record.fingerprint == self.fingerprint()
+
     @property
     def n_voxels(self) -> int:
         """Voxels to read."""
@@ -137,7 +142,10 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     folder = safe_path(dataset, task.table.parent)
     make_folder(folder)
     with open_row_files(folder) as row_files:
-        origin, tally = _find(dataset, task, resources, log, row_files)
+        listed, list_problem = _listed_cells(dataset, task, row_files)
+        if list_problem is not None:
+            log.warning(f"{task.cell_list}: {list_problem}")
+        origin, tally = _find(dataset, task, listed, resources, log, row_files)
         proven = frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
         row_files.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
         row_files.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
@@ -145,6 +153,7 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     return CellsRecord(
         origin=origin,
         fingerprint=task.fingerprint(),
+        list_problem=list_problem,
         n_cells=tally.counted.total(),
         n_outside=tally.fates[Fate.OUTSIDE],
         n_no_region=tally.fates[Fate.NO_REGION],
@@ -166,7 +175,12 @@ def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:
 
 
 def _find(
-    dataset: Path, task: CellsTask, resources: Resources, log: PackageLog, row_files: RowFiles
+    dataset: Path,
+    task: CellsTask,
+    listed: Counter[int] | None,
+    resources: Resources,
+    log: PackageLog,
+    row_files: RowFiles,
 ) -> tuple[Literal["cell list", "filtered", "segmentation"], Tally]:
     """Find the counted cells in the best source, and the uncounted ones in the segmentation."""
 
@@ -174,21 +188,23 @@ def _find(
         images = task.images.opened(dataset, task.rule, filtered=filtered)
         return find_cells(images, task.rule, resources, log.progress.advance, on_rows)
 
-    counted = _listed_cells(dataset, task, log, row_files)
-    if counted is None and task.images.filtered is None:
+    if listed is None and task.images.filtered is None:
         return "segmentation", find(row_files.add, filtered=False)
     origin: Literal["cell list", "filtered"] = "cell list"
-    if counted is None:
-        origin, counted = "filtered", find(row_files.add_counted, filtered=True).counted
+    if listed is None:
+        origin, listed = "filtered", find(row_files.add_counted, filtered=True).counted
     tally = find(row_files.add_uncounted, filtered=False)
-    tally.counted = counted
+    tally.counted = listed
     return origin, tally
 
 
-def _listed_cells(dataset: Path, task: CellsTask, log: PackageLog, row_files: RowFiles) -> Counter[int] | None:
-    """Read CATNIP's own list of cells, and count them by region; None if there is none, or it cannot be used."""
+def _listed_cells(dataset: Path, task: CellsTask, row_files: RowFiles) -> tuple[Counter[int] | None, str | None]:
+    """Read CATNIP's own list of cells, and count them by region; return the counts and what is wrong with the list.
+
+    The counts are None if there is no list, or it cannot be used.
+    """
     if task.cell_list is None:
-        return None
+        return None, None
     counted: Counter[int] = Counter()
     try:
         for block in read_cell_list(task.cell_list, task.images.records[task.images.segmentation].shape):
@@ -203,17 +219,16 @@ def _listed_cells(dataset: Path, task: CellsTask, log: PackageLog, row_files: Ro
         _refuse_other_run(dataset, task, row_files)
     except SourceError as error:
         image = task.images.filtered or task.images.segmentation
-        log.warning(f"{error}; until then, cells are found again in {image}")
         row_files.forget_counted()
-        return None
+        return None, f"{error}; until then, cells are found again in {image}".removeprefix(f"{task.cell_list}: ")
     known = {region: row.cell_count for region, row in task.counts.items() if row.cell_count is not None}
     if wrong := [region for region, n in known.items() if n != counted[region]]:
         regions = format_list([f"{region} {task.counts[region].name}" for region in wrong])
-        log.warning(
-            f"{task.cell_list}: has another number of cells than the table of counts for {regions}; "
+        return counted, (
+            f"has another number of cells than the table of counts for {regions}; "
             "check that both are of the same run of CATNIP"
         )
-    return counted
+    return counted, None
 
 
 def _refuse_other_run(dataset: Path, task: CellsTask, row_files: RowFiles) -> None:

@@ -44,6 +44,8 @@ from catnip2bids.paths import safe_path
 from catnip2bids.scanning import Entry, files_below
 from catnip2bids.volume import other_series, slice_files
 
+_KEPT_FIELDS = ("atlas_table", "region_table", "images", "sidecars", "cells")
+
 
 class RunPackager:
     """Runs the tasks of one run, except making images, and records what was done.
@@ -115,12 +117,14 @@ class RunPackager:
         for table in self._record.cells.keys() - {str(task.table) for task in tasks}:
             remove_tables(self._dataset, table, self.log)
             del self._record.cells[table]
-        return [task for task in tasks if self.preflight.settings.overwrite or not self._is_current(task)]
-
-    def _is_current(self, task: CellsTask) -> bool:
-        record = self._record.cells.get(str(task.table))
-        are_there = all((self._dataset / table).is_file() for table in (task.table, task.uncounted))
-        return are_there and record is not None and record.fingerprint == task.fingerprint()
+        missing = []
+        for task in tasks:
+            record = self._record.cells.get(str(task.table))
+            if self.preflight.settings.overwrite or not task.is_current(self._dataset, record):
+                missing.append(task)
+            elif record is not None and record.list_problem is not None:
+                self.log.warning(f"{task.cell_list}: {record.list_problem}")
+        return missing
 
     def write_cells(self, task: CellsTask) -> None:
         """Write the tables of cells of one segmentation, or report why they cannot be written."""
@@ -226,7 +230,7 @@ class RunPackager:
                 self.log.warning(unnamed_labels_warning(task.entry.location, task.volume.dtype))
 
     def _begin_record(self) -> RunRecord:
-        """Replace the record of the run, but keep its images and sidecars."""
+        """Replace the record of the run, but keep what describes its files."""
         run, planned, runs = self.tasks.run, self.tasks.planned, self.preflight.provenance.runs
         before = runs.get(self._key)
         runs[self._key] = RunRecord(
@@ -238,12 +242,8 @@ class RunPackager:
             stain=planned.stain,
             layout=run.layout,
             atlas_version=planned.atlas_version,
-            atlas_table=before.atlas_table if before else None,
-            region_table=before.region_table if before else None,
             log=run.log.public_fields,
-            images=before.images if before else {},
-            sidecars=before.sidecars if before else {},
-            cells=before.cells if before else {},
+            **{field: getattr(before, field) for field in _KEPT_FIELDS if before is not None},
         )
         return runs[self._key]
 
