@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -172,3 +174,10 @@ def test_any_text_is_read(name: str, parents: list[str]) -> None:
     label = run.subject_label
     assert label is None or (label.isascii() and label.isalnum())
     assert run.animal_id is not None or label is None
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_id_is_the_same_however_its_accents_are_encoded(form: Literal["NFC", "NFD"]) -> None:
+    run = parse_run_name(normalize(form, "Zo\u00e91_ko_LH"))
+    assert run.animal_id == "Zo\u00e91"
+    assert run.subject_label == "Zoe1ko"

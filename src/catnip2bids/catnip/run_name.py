@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
+from unicodedata import normalize
 
 Sex = Literal["M", "F"]
 Hemisphere = Literal["L", "R", "B"]
@@ -55,7 +56,7 @@ class RunName:
     date, time
         When the brain was imaged (never when CATNIP ran).
     animal_id, genotype
-        As they are written.
+        As they are written, with accents in NFC.
     sex
         ``"M"`` or ``"F"``.
     hemisphere
@@ -85,8 +86,8 @@ class RunName:
 
     @property
     def subject_label(self) -> str | None:
-        """`source_id` as a BIDS label, letters and digits only: ``45670ko``."""
-        return re.sub("[^A-Za-z0-9]", "", self.source_id or "") or None
+        """`source_id` as a BIDS label, letters and digits only, without their accents: ``45670ko``."""
+        return re.sub("[^A-Za-z0-9]", "", normalize("NFD", self.source_id or "")) or None
 
     def filled_from(self, other: RunName) -> RunName:
         """Return this name with unknown parts from another one."""
@@ -200,6 +201,7 @@ def _first_known(words: Sequence[str], *tables: Mapping[str, _T]) -> tuple[int |
 
 def _words(name: str) -> tuple[list[str], bool]:
     """Split a name without the suffixes of deconvolution and analysis; tell whether it contains decon."""
+    name = normalize("NFC", name)  # macOS and Linux may encode the accents of one id in different ways
     words = [word.strip() for word in name.split("_") if word.strip()]
     lower = [word.lower() for word in words]
     has_decon = "decon" in lower
