@@ -10,12 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
+from unicodedata import normalize
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters and surrogate escapes, which XML forbids (XML 1.0, section 2.2)."""
 SHOWN: Final = 8
 """Items of a list that a message names."""
 _MOST_PROBLEMS = 10
+
+
+def as_label(text: str) -> str:
+    """Return a text as a BIDS label: its letters and digits, without accents, and no other characters."""
+    return re.sub("[^0-9A-Za-z]", "", normalize("NFD", text))
 
 
 def format_count(n: int, noun: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from catnip2bids.bids.schema import entity_order
 from catnip2bids.enums import DEFAULT_STAIN, Naming
 from catnip2bids.errors import UsageError
+from catnip2bids.formatting import as_label
 from catnip2bids.leftovers import without_leftovers
 
 DERIVATIVE = PurePosixPath("derivatives/catnip")
@@ -63,11 +64,6 @@ class BidsName:
 def run_name(subject: str, sample: str, stain: str) -> BidsName:
     """Return the entities that all files of a run share."""
     return BidsName((("sub", subject), ("sample", sample), ("stain", stain)))
-
-
-def as_label(text: str) -> str:
-    """Return a text without characters other than letters and digits."""
-    return re.sub(r"[^0-9a-zA-Z]", "", text)
 
 
 def check_label(label: str, what: str) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from unicodedata import normalize
 
+from catnip2bids.formatting import as_label
+
 Sex = Literal["M", "F"]
 Hemisphere = Literal["L", "R", "B"]
 SAMPLES: Mapping[Hemisphere, str] = {"L": "LeftHemisphere", "R": "RightHemisphere", "B": "WholeBrain"}
@@ -87,7 +89,7 @@ class RunName:
     @property
     def subject_label(self) -> str | None:
         """`source_id` as a BIDS label, letters and digits only, without their accents: ``45670ko``."""
-        return re.sub("[^A-Za-z0-9]", "", normalize("NFD", self.source_id or "")) or None
+        return as_label(self.source_id or "") or None
 
     def filled_from(self, other: RunName) -> RunName:
         """Return this name with unknown parts from another one."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catnip2bids.bids.dataset_paths import as_label
 from catnip2bids.bids.schema import format_pattern, participant_levels
 from catnip2bids.bids.tables import UNKNOWN, Row, Table
 from catnip2bids.delimited import Row as GivenRow
 from catnip2bids.delimited import TableKind, Warn, has_no_value, ignore, read_lines, read_text
 from catnip2bids.errors import PlanError
+from catnip2bids.formatting import as_label
 from catnip2bids.packaging.tasks import RunTasks
 
 PARTICIPANTS = "participants.tsv"
