@@ -31,7 +31,7 @@ from catnip2bids.ome import (
     image_metadata,
 )
 from catnip2bids.paths import SafePath
-from catnip2bids.volume import Copyable, Volume, file_states
+from catnip2bids.volume import Copyable, Volume, source_states
 
 METADATA_FORMAT = 3
 """Increased when metadata or codecs of OME-Zarr change for the same pixels.
@@ -78,11 +78,11 @@ class ImageSpec:
         """Hash everything that decides what the image becomes: source files with size and time, settings, format.
 
         With an earlier value of `METADATA_FORMAT`, it is the fingerprint of that time for the same pixels. Raises
-        SourceError if a source file no longer exists.
+        SourceError if a source file no longer exists, or a slice folder has more slices than before.
         """
         document = [
             self.format.pixel_format,
-            file_states(self.volume.files),
+            source_states(self.volume),
             self.volume.shape,
             str(self.volume.dtype),
             self.name,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from catnip2bids import package
+from catnip2bids import build_image, package
 from catnip2bids.engine import Resources
 from catnip2bids.packaging import copies, run_preflight, write_dataset
 from catnip2bids.progress import Progress
-from runs import RAW, dataset_files, mentions, settings, slices_of, write_l0
+from runs import RAW, dataset_files, images_of, level, mentions, settings, slices_of, source_planes, write_l0
 
 
 def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is_at_rest(
@@ -54,3 +56,37 @@ def test_what_was_left_out_after_a_comparison_is_a_problem_if_files_change_since
     assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
     package([tmp_path / "source"], tmp_path / "reference", settings())
     assert dataset_files(tmp_path / "dataset") == dataset_files(tmp_path / "reference")
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_folder_that_gets_more_slices_is_a_problem_and_packaged_when_it_is_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A copy in progress adds slices that the scan has not seen, before the image is made or while it is."""
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
+    *_, last = slices_of(run / "640_N4")
+    last.rename(tmp_path / last.name)
+    convert_volume = build_image.convert_volume
+
+    def add_slice() -> None:
+        if not last.exists():
+            (tmp_path / last.name).rename(last)
+
+    def convert_and_add(*arguments: Any) -> Any:
+        found = convert_volume(*arguments)
+        add_slice()
+        return found
+
+    with monkeypatch.context() as changed:
+        if when == "while":
+            changed.setattr(build_image, "convert_volume", convert_and_add)
+        prepared = run_preflight([tmp_path / "source"], out, settings(), None, Resources(1, 2**30), Progress())
+        if when == "before":
+            add_slice()
+        result = write_dataset(prepared, Progress())
+    (problem,) = result.problems
+    assert problem == f"{run / '640_N4'}: got more slices while it was read; run again when nothing writes to it"
+    assert [image for image in images_of(out) if "desc-FRST_" not in image] == []
+    assert package([tmp_path / "source"], out, settings()).ok
+    (raw,) = (image for image in images_of(out) if image.startswith("sub-"))
+    np.testing.assert_array_equal(level(out / raw), source_planes(run / "640_N4"))

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from catnip2bids._version import __version__
@@ -31,7 +32,7 @@ from catnip2bids.formatting import format_count
 from catnip2bids.plan import PlannedEntry, PlannedRun, default_entry, problems_of
 from catnip2bids.progress import Progress
 from catnip2bids.scanning import Entry, Run
-from catnip2bids.volume import RecoveredMask, file_states
+from catnip2bids.volume import RecoveredMask, source_states
 
 _OLD_REASONS = (
     (Action.EXCLUDE, re.compile("the same as .+, pixel for pixel, which is packaged")),
@@ -79,8 +80,8 @@ class RedundancyCheck:
 
     def _fingerprint(self) -> str:
         """Hash everything that decides the result: the files, with size and time, the labels and the version."""
-        files = [file for entry in self._entries if entry.volume is not None for file in entry.volume.files]
-        document = [__version__, self.labels, [entry.path for entry in self._entries], file_states(files)]
+        states = [source_states(entry.volume) for entry in self._entries if entry.volume is not None]
+        document = [__version__, self.labels, [entry.path for entry in self._entries], [*chain.from_iterable(states)]]
         return hashlib.sha256(json.dumps(document).encode()).hexdigest()
 
     @property

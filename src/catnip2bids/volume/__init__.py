@@ -5,7 +5,7 @@ Invariant: whatever is wrong with a file is a SourceError that names it and says
 
 from catnip2bids.enums import Kind
 from catnip2bids.volume.derived_volumes import PlaneSubset, RecoveredMask
-from catnip2bids.volume.detect_format import inspect_volume, is_nifti, is_slice, is_tiff, slice_files
+from catnip2bids.volume.detect_format import inspect_volume, is_nifti, is_slice, is_tiff, slice_files, source_states
 from catnip2bids.volume.nifti import NiftiVolume, inspect_nifti
 from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.pixel_values import (
@@ -79,6 +79,7 @@ __all__ = [
     "read_planes",
     "slice_files",
     "slice_pattern",
+    "source_states",
     "stated_voxel_size",
     "value_range",
 ]

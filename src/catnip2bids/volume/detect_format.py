@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.leftovers import is_leftover
+from catnip2bids.volume.derived_volumes import PlaneSubset, RecoveredMask
 from catnip2bids.volume.nifti import inspect_nifti
-from catnip2bids.volume.slice_series import inspect_slices
+from catnip2bids.volume.slice_series import SliceSeries, inspect_slices
 from catnip2bids.volume.tiff_stack import inspect_stack
-from catnip2bids.volume.volume import Inspection
+from catnip2bids.volume.volume import Inspection, Volume, file_states
 from catnip2bids.volume.zarr import inspect_zarr, is_ome_zarr
 
 _TIFF = (".tif", ".tiff", ".btf")
@@ -63,3 +65,26 @@ def is_slice(path: Path) -> bool:
 def slice_files(folder: Path) -> list[Path]:
     """List the slices of a folder, in the order of their names."""
     return sorted(filter(is_slice, folder.iterdir()))
+
+
+def source_states(volume: Volume) -> list[tuple[str, int, int]]:
+    """Return what identifies the unchanged files of a volume; see `file_states`.
+
+    Raises SourceError if a file is gone, or a slice folder has more slices than when it was inspected.
+    """
+    states = file_states(volume.files)
+    for series in _slice_series(volume):
+        folder = series.slices[0].parent
+        if len(slice_files(folder)) != series.n_in_folder:
+            raise SourceError(f"{folder}: got more slices while it was read; run again when nothing writes to it")
+    return states
+
+
+def _slice_series(volume: Volume) -> Iterator[SliceSeries]:
+    """Yield the slice series that a volume consists of."""
+    if isinstance(volume, SliceSeries):
+        yield volume
+    elif isinstance(volume, RecoveredMask):
+        yield from (*_slice_series(volume.whole), *_slice_series(volume.masked))
+    elif isinstance(volume, PlaneSubset):
+        yield from _slice_series(volume.whole)

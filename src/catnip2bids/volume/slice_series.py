@@ -35,6 +35,7 @@ class SliceSeries(TiffPlanes):
     """A volume stored as one TIFF file per plane, in the order of its slice numbers."""
 
     slices: tuple[Path, ...]
+    n_in_folder: int  # with those that a pattern left out
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,7 +84,7 @@ def inspect_slices(files: Iterable[Path], slice_number: str | None = None) -> In
         )
     volume = None
     if layouts and not problems:
-        volume = SliceSeries(agreed(layouts.values()), tuple(twins[0] for twins in by_number.values()))
+        volume = SliceSeries(agreed(layouts.values()), tuple(twins[0] for twins in by_number.values()), len(slices))
     n_bytes = sum(size_on_disk(file) for file in slices)
     return Inspection(volume, len(slices), n_bytes, tuple(problems), tuple(warnings))
 
