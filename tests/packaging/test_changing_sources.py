@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catnip2bids import build_image, package
-from catnip2bids.engine import Resources
+from catnip2bids import package
+from catnip2bids.engine import Resources, convert_volume
 from catnip2bids.packaging import copies, run_preflight, write_dataset
 from catnip2bids.progress import Progress
 from runs import RAW, dataset_files, images_of, level, mentions, settings, slices_of, source_planes, write_l0
@@ -66,7 +66,6 @@ def test_a_folder_that_gets_more_slices_is_a_problem_and_packaged_when_it_is_at_
     run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
     *_, last = slices_of(run / "640_N4")
     last.rename(tmp_path / last.name)
-    convert_volume = build_image.convert_volume
 
     def add_slice() -> None:
         if not last.exists():
@@ -79,7 +78,7 @@ def test_a_folder_that_gets_more_slices_is_a_problem_and_packaged_when_it_is_at_
 
     with monkeypatch.context() as changed:
         if when == "while":
-            changed.setattr(build_image, "convert_volume", convert_and_add)
+            changed.setattr("catnip2bids.build_image.convert_volume", convert_and_add)
         prepared = run_preflight([tmp_path / "source"], out, settings(), None, Resources(1, 2**30), Progress())
         if when == "before":
             add_slice()

@@ -11,7 +11,8 @@ import pytest
 
 from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import Resources
-from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, write_file
+from catnip2bids.restoration.restored_volume import RestoredVolume, StoredImage
+from catnip2bids.restoration.volumes import write_file
 from catnip2bids.volume import plane_sha256
 from in_memory import VolumeInMemory
 from made_up import Array, some_image

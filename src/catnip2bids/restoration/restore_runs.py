@@ -39,7 +39,8 @@ from catnip2bids.locks import FOLDER_LOCK, locked, refuse_packaging
 from catnip2bids.paths import SafePath, as_on_any_system, inside, safe_path
 from catnip2bids.progress import Progress
 from catnip2bids.restoration.restorable import CopyItem, Item, LinkItem, NotRestorable, VolumeItem, items_of, keys_of
-from catnip2bids.restoration.volumes import RestoredVolume, StoredImage, plane_bytes, write_file, write_slices
+from catnip2bids.restoration.restored_volume import RestoredVolume, StoredImage, plane_bytes
+from catnip2bids.restoration.volumes import write_file, write_slices
 from catnip2bids.scanning import files_below
 from catnip2bids.short_repr import ReprSummary, ShortRepr
 from catnip2bids.volume import inspect_volume

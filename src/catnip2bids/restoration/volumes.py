@@ -1,7 +1,6 @@
 """Write a volume of the source as TIFF slices, a TIFF stack or a NIfTI file.
 
-Invariant: a plane is written only if its pixels have the hash from packaging; a product of two images, only if both
-have theirs.
+Invariant: all planes are written in their order, or the file does not get its name.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,59 +19,12 @@ import numpy.typing as npt
 import tifffile
 
 from catnip2bids.atomic_write import final_path
-from catnip2bids.bids.plane_hashes import PlaneRecord
 from catnip2bids.engine import BoundedMap, Resources
-from catnip2bids.errors import DatasetError
-from catnip2bids.formatting import format_planes
-from catnip2bids.volume import Volume, is_nifti, little_endian_bytes, pixel_bytes, plane_sha256
+from catnip2bids.restoration.restored_volume import RestoredVolume
+from catnip2bids.volume import Volume, is_nifti, little_endian_bytes, pixel_bytes
 
-_COPIES_IN_MEMORY = 4
-"""Copies of a plane in memory: decoded, multiplied, and encoded."""
 _CLASSIC_BYTES = 2**32 - 2**25  # tifffile writes larger files as BigTIFF
 _GZIP = 31  # the largest window, plus 16 for the header of gzip
-
-
-@dataclass(frozen=True)
-class StoredImage:
-    """An image of the dataset, with the hashes of its planes."""
-
-    volume: Volume
-    planes: tuple[PlaneRecord, ...]
-
-    def read(self, plane: int) -> npt.NDArray[Any]:
-        """Read a plane of shape (y, x); raises DatasetError if its pixels do not have the recorded hash."""
-        out = np.empty(self.volume.shape[1:], self.volume.dtype)
-        with closing(self.volume.open_plane(plane)) as opened:
-            opened.read_rows(0, len(out), out)
-        if plane_sha256(out) != self.planes[plane].sha256:
-            where = f"{self.volume.plane_source(plane).path}: {format_planes([plane])}"
-            raise DatasetError(f"{where} is not what was read from {self.planes[plane].source}")
-        return out
-
-
-@dataclass(frozen=True)
-class RestoredVolume:
-    """The pixels of a volume of the source: an image, or the product of an image and a mask."""
-
-    image: StoredImage
-    mask: StoredImage | None = None
-
-    def read(self, plane: int) -> npt.NDArray[Any]:
-        """Return a plane of shape (y, x); refuse a mask with values other than 0 and 1."""
-        pixels = self.image.read(plane)
-        if self.mask is None:
-            return pixels
-        mask = self.mask.read(plane)
-        if mask.max(initial=0) > 1:
-            where = f"{self.mask.volume.plane_source(plane).path}: {format_planes([plane])}"
-            raise DatasetError(f"{where} is not a mask: it has values other than 0 and 1; bring it back from a copy")
-        product: npt.NDArray[Any] = pixels * mask.astype(pixels.dtype)
-        return product
-
-
-def plane_bytes(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> int:
-    """Return the memory of a plane while it is written."""
-    return shape[1] * shape[2] * dtype.itemsize * _COPIES_IN_MEMORY
 
 
 def write_slices(
@@ -104,9 +54,7 @@ def write_file(
 
 def _threads(source: RestoredVolume, resources: Resources, about: str) -> BoundedMap:
     """Return threads to read planes, as many as fit into the memory that is not held until the end."""
-    volume = source.image.volume
-    held = sum(image.volume.read_cost.shared_bytes for image in (source.image, source.mask) if image is not None)
-    return BoundedMap(resources, plane_bytes(volume.shape, volume.dtype), held, about=about)
+    return BoundedMap(resources, *source.memory_bytes, about=about)
 
 
 def _write_slice(source: RestoredVolume, folder: Path, names: Sequence[str], plane: int) -> int:

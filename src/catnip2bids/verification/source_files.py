@@ -1,26 +1,36 @@
 """Read the originals again, and check that they are still what the dataset was made from.
 
 Invariant: an original that is not there, cannot be read, or has other pixels is a problem of the image or the copy that
-was made from it.
+was made from it, or from which it would be restored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import Checksums, file_sha256
-from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.bids.plane_hashes import read_hashes
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, RunRecord
 from catnip2bids.engine import BoundedMap, Resources
-from catnip2bids.errors import NotEnoughMemoryError, SourceError, UsageError
+from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError, UsageError
 from catnip2bids.formatting import format_shape
 from catnip2bids.progress import Progress
+from catnip2bids.restoration.restorable import LinkItem, VolumeItem, items_of
+from catnip2bids.restoration.restored_volume import RestoredVolume, StoredImage
 from catnip2bids.scanning import Entry, Run, files_below, scan_with_resources, with_slice_numbers
 from catnip2bids.verification.images import ExpectedImage
 from catnip2bids.verification.result import FileProblem, Problem, ProblemKind
-from catnip2bids.volume import RecoveredMask, Volume, hash_stored_plane, hashing_bytes, pixel_bytes
+from catnip2bids.volume import (
+    RecoveredMask,
+    Volume,
+    hash_stored_plane,
+    hashing_bytes,
+    inspect_volume,
+    pixel_bytes,
+)
 
 _NOT_GIVEN = "its original is not in the sources that were given"
 
@@ -29,17 +39,23 @@ _NOT_GIVEN = "its original is not in the sources that were given"
 class SourceFiles:
     """The source folders of a dataset."""
 
+    dataset: Path
     provenance: Provenance
     runs: tuple[Run, ...]
+    redundant: Mapping[PurePosixPath, Sequence[tuple[str, VolumeItem]]]  # with their runs, by image
     leftovers: tuple[Path, ...]  # files of operating systems and programs in the source folders
 
     @classmethod
     def find(
-        cls, sources: Sequence[Path], provenance: Provenance, resources: Resources, progress: Progress
+        cls, dataset: Path, sources: Sequence[Path], provenance: Provenance, resources: Resources, progress: Progress
     ) -> SourceFiles:
         """Scan the source folders; raise SourceError if one of them is not a folder, or no run is in it."""
         found = scan_with_resources(sources, progress, resources)
-        return cls(provenance, found.runs, found.leftovers)
+        return cls(dataset, provenance, found.runs, _redundant(provenance), found.leftovers)
+
+    def n_voxels(self, image: ExpectedImage) -> int:
+        """Return how many voxels of originals are read for an image."""
+        return image.n_voxels * (1 + len(self.redundant.get(image.path, ())))
 
     def problems_of(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
@@ -71,6 +87,31 @@ class SourceFiles:
         if damaged:
             problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
         return problems
+
+    def redundant_problems(
+        self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
+    ) -> Iterator[Problem]:
+        """Read the excluded originals that an image stands for, and compare them with what would be restored."""
+        for key, item in self.redundant.get(image.path, ()):
+            what = f"{item.path}, which would be restored from it,"
+            try:
+                original, restored = self._entry_volume(key, item.path), _restored(self.dataset, item)
+                if original.shape != restored.image.volume.shape:
+                    yield Problem(f"{what} has {format_shape(original.shape)} voxels now")
+                    continue
+                yield from _compared(what, original, restored, resources, on_voxels)
+            except (SourceError, DatasetError, NotEnoughMemoryError) as error:
+                yield Problem(f"{what} was not compared: {error}", kind=ProblemKind.NOT_READ)
+
+    def link_problems(self) -> Iterator[FileProblem]:
+        """Yield the links of the sources that do not lead to the same entry any more."""
+        for key, record in self.provenance.runs.items():
+            for item in items_of(self.provenance, key):
+                if isinstance(item, LinkItem):
+                    entry = self._entry(record, item.path)
+                    if entry is None or entry.link_to != item.to:
+                        what = f"{record.name}/{item.path} was a link to {item.to}, and is not any more"
+                        yield FileProblem(PROVENANCE.as_posix(), what)
 
     def copy_problems(self, checksums: Checksums) -> Iterator[FileProblem]:
         """Yield the copies in the dataset whose original has changed."""
@@ -140,4 +181,56 @@ def _hash_of(volume: Volume, plane: int) -> str | None:
     try:
         return hash_stored_plane(volume, plane)
     except SourceError:
+        return None
+
+
+def _redundant(provenance: Provenance) -> dict[PurePosixPath, list[tuple[str, VolumeItem]]]:
+    """Return the excluded entries that are restored from images, except those from which a mask was recovered.
+
+    The mask proves those: it is read from them again.
+    """
+    found: dict[PurePosixPath, list[tuple[str, VolumeItem]]] = {}
+    for key, run in provenance.runs.items():
+        for item in items_of(provenance, key):
+            if isinstance(item, VolumeItem) and run.images[str(item.image)].source != item.path:
+                mask = None if item.mask is None else run.images[str(item.mask)]
+                if mask is None or mask.recovered_from is None:
+                    found.setdefault(item.image, []).append((key, item))
+    return found
+
+
+def _restored(dataset: Path, item: VolumeItem) -> RestoredVolume:
+    def stored(image: PurePosixPath) -> StoredImage:
+        volume, planes = inspect_volume(dataset / image).volume, read_hashes(dataset, image)
+        if volume is None or len(planes) != volume.shape[0]:
+            raise DatasetError(f"{image} is not what was packaged")
+        return StoredImage(volume, planes)
+
+    return RestoredVolume(stored(item.image), stored(item.mask) if item.mask is not None else None)
+
+
+def _compared(
+    what: str, original: Volume, restored: RestoredVolume, resources: Resources, on_voxels: Callable[[int], None]
+) -> Iterator[Problem]:
+    """Compare all planes of an original with those that would be restored."""
+    is_same = partial(_is_same, original, restored)
+    plane_bytes, held_bytes = restored.memory_bytes
+    n_bytes, plane_bytes = pixel_bytes(original), plane_bytes + hashing_bytes(original)
+    held_bytes += original.read_cost.shared_bytes
+    results: dict[bool | None, list[int]] = {}
+    with BoundedMap(resources, plane_bytes, held_bytes, n_bytes=n_bytes, about=original.files[0]) as threads:
+        for plane, same in enumerate(threads.map(is_same, range(original.shape[0]))):
+            results.setdefault(same, []).append(plane)
+            on_voxels(original.shape[1] * original.shape[2])
+    if False in results:
+        yield Problem(f"{what} has other pixels now", 0, tuple(results[False]))
+    if None in results:
+        yield Problem(f"{what} was not compared", 0, tuple(results[None]), ProblemKind.NOT_READ)
+
+
+def _is_same(original: Volume, restored: RestoredVolume, plane: int) -> bool | None:
+    """Tell whether a plane of an original is the one that would be restored; None if either cannot be read."""
+    try:
+        return hash_stored_plane(original, plane) == restored.plane_sha256(plane)
+    except (SourceError, DatasetError):
         return None

@@ -112,9 +112,10 @@ def _verified(
     *,
     deep: bool,
 ) -> Verification:
-    originals = SourceFiles.find(sources, provenance, resources, progress) if sources else None
+    originals = SourceFiles.find(dataset, sources, provenance, resources, progress) if sources else None
     images = list(expected_images(dataset, provenance))
-    progress.start(sum(image.n_voxels * (2 if originals and image.inside is None else 1) for image in images))
+    of_originals = (originals.n_voxels(image) for image in images if originals and image.inside is None)
+    progress.start(sum(image.n_voxels for image in images) + sum(of_originals))
     verdicts, refusals = [], []
     for image in images:
         progress.item(image.path.name)
@@ -126,7 +127,8 @@ def _verified(
             progress.advance(image.n_voxels)
         if originals is not None and image.inside is None:
             of_original = originals.problems_of(image, resources, progress.advance)
-            verdict = replace(verdict, problems=(*verdict.problems, *of_original))
+            of_excluded = originals.redundant_problems(image, resources, progress.advance)
+            verdict = replace(verdict, problems=(*verdict.problems, *of_original, *of_excluded))
         verdicts.append(verdict)
     if refusals and len(refusals) == len(images):
         raise refusals[0]
@@ -170,7 +172,7 @@ def _files(
         return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
     if originals is not None:
-        problems += originals.copy_problems(checksums)
+        problems += [*originals.copy_problems(checksums), *originals.link_problems()]
     if missing := missing_lines(provenance, checksums):
         lacks = f"lacks {format_count(len(missing), 'file')} of those that packaging lists: {format_list(missing)}"
         problems.append(FileProblem(CHECKSUMS.as_posix(), f"{lacks}; bring it back from a copy, or {_REMEDY}"))
