@@ -192,3 +192,20 @@ def test_sources_of_kept_images_follow_images_of_another_format(tmp_path: Path) 
     (sidecar,) = out.rglob("*desc-FRST_SPIM.json")
     assert read_json(sidecar)["PixelSize"] == [3.7, 3.7, 5]
     assert "CATNIP 640_FRST" in read_json(sidecar)["Description"]
+
+
+def test_a_source_that_became_shorter_does_not_replace_its_image(tmp_path: Path) -> None:
+    """A copy that was cut off has no gap."""
+    run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
+    package([tmp_path / "source"], out, settings())
+    raw = out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr"
+    whole = level(raw)
+    for file in slices_of(run / "640_N4")[-3:]:
+        file.unlink()
+    (problem,) = package([tmp_path / "source"], out, settings()).problems
+    n_left = len(whole) - 3
+    assert problem.startswith(f"{run / '640_N4'}: has {n_left} planes and was packaged with {len(whole)}; ")
+    np.testing.assert_array_equal(level(raw), whole)
+    assert verify(out).ok
+    assert package([tmp_path / "source"], out, settings(overwrite=True)).ok
+    np.testing.assert_array_equal(level(raw), whole[:n_left])

@@ -115,8 +115,7 @@ def run_preflight(
     proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance, dataset)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings, plan_file, progress)
-    checked = [(run, check_redundancy(run, planned, provenance, resources, progress)) for run, planned in labelled]
-    _note_same_as_packaged(checked, progress)
+    checked = _checked(labelled, provenance, resources, progress, overwrite=settings.overwrite)
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
     warnings = run_warnings(checked)
@@ -148,6 +147,18 @@ def run_preflight(
         resources=resources,
         warnings=tuple(warnings),
     )
+
+
+def _checked(
+    labelled: _PlannedRuns, provenance: Provenance, resources: Resources, progress: Progress, *, overwrite: bool
+) -> list[tuple[Run, CheckedPlan]]:
+    """Find the entries that pixels show to be redundant, and note those that the plan converts."""
+    checked = [
+        (run, check_redundancy(run, planned, provenance, resources, progress, overwrite=overwrite))
+        for run, planned in labelled
+    ]
+    _note_same_as_packaged(checked, progress)
+    return checked
 
 
 def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks], settings: Settings) -> None:

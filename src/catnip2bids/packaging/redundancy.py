@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from catnip2bids._version import __version__
+from catnip2bids.bids.dataset_paths import run_name
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.components import HEMISPHERE_MASK
@@ -210,6 +211,7 @@ class CheckedPlan:
 
     planned: PlannedRun
     results: tuple[RedundancyCheck, ...]
+    problems: Mapping[str, str]  # why entries cannot be packaged as planned, by their paths
     warnings: tuple[str, ...]
 
     @property
@@ -223,15 +225,17 @@ class CheckedPlan:
 
 
 def check_redundancy(
-    run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress
+    run: Run, planned: PlannedRun, provenance: Provenance, resources: Resources, progress: Progress, *, overwrite: bool
 ) -> CheckedPlan:
     """Compare pixels to find redundant entries of a run, and exclude only these.
 
-    Files that have not changed since an earlier comparison are not compared again.
+    Files that have not changed since an earlier comparison are not compared again. With `overwrite`, entries may have
+    fewer planes than their images.
     """
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
     problems, lines = problems_of(run, planned), {line.source: line for line in planned.entries}
+    problems |= {} if overwrite else _shortened(run, planned, provenance)
     packaged = [
         entry
         for entry in run.entries
@@ -269,7 +273,21 @@ def check_redundancy(
             lines[entry.path] = line.model_copy(update=convert)
             warnings.append(f"{entry.location}: is packaged, because {reason}")
     entries = [lines[line.source] for line in planned.entries]
-    return CheckedPlan(planned.model_copy(update={"entries": entries}), tuple(results), tuple(warnings))
+    return CheckedPlan(planned.model_copy(update={"entries": entries}), tuple(results), problems, tuple(warnings))
+
+
+def _shortened(run: Run, planned: PlannedRun, provenance: Provenance) -> dict[str, str]:
+    """Return the entries with fewer planes than their images have: a copy of the source may be cut off."""
+    names = (planned.subject or "", planned.sample or "", planned.stain or "")
+    record = provenance.runs.get(str(run_name(*names))) if all(names) else None
+    images = record.images.values() if record is not None else ()
+    n_planes = {image.source: image.shape[0] for image in images if image.recovered_from is None}
+    return {
+        entry.path: f"{entry.location}: has {format_count(entry.volume.shape[0], 'plane')} and was packaged with "
+        f"{n_planes[entry.path]:,}; bring the missing ones back, or package with --overwrite to replace its image"
+        for entry in run.entries
+        if entry.volume is not None and entry.volume.shape[0] < n_planes.get(entry.path, 0)
+    }
 
 
 def _was_decided_by_pixels(line: PlannedEntry) -> bool:

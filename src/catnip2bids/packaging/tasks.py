@@ -33,7 +33,7 @@ from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.result import RunSummary
 from catnip2bids.packaging.settings import Settings
 from catnip2bids.paths import spelled_otherwise
-from catnip2bids.plan import PlannedRun, problems_of
+from catnip2bids.plan import PlannedRun
 from catnip2bids.scanning import Entry, Run, files_below
 from catnip2bids.volume import RecoveredMask, Volume
 
@@ -171,7 +171,7 @@ def plan_tasks(
     planned = checked.planned
     if planned.subject is None or planned.sample is None or planned.voxel_size_um is None:
         raise ValueError(f"{run.source} has no subject, no sample or no voxel size")
-    problems = problems_of(run, planned)
+    problems = dict(checked.problems)
     actions = {entry.source: entry.action for entry in planned.entries}
     volumes: list[tuple[Entry, ComponentType, Volume]] = []
     tables: list[tuple[Entry, ComponentType]] = []
