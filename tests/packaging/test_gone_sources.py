@@ -113,7 +113,7 @@ def test_a_copy_goes_when_the_entry_is_converted_instead(tmp_path: Path) -> None
     entry = heatmap.relative_to(run).as_posix()
     package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", entry, Action.COPY))
     assert list(out.rglob(heatmap.name))
-    package([tmp_path / "source"], out, settings())
+    package([tmp_path / "source"], out, settings(), make_plan(scan(tmp_path / "source")))
     assert not list(out.rglob(heatmap.name))
     assert verify(out).ok
 
@@ -124,7 +124,7 @@ def test_copies_in_a_folder_that_is_converted_instead_stay(tmp_path: Path) -> No
         (run / "640_FRST" / name).write_text(name)
     package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", "640_FRST", Action.COPY))
     (run / "640_FRST/gone.txt").unlink()
-    assert package([tmp_path / "source"], out, settings()).ok
+    assert package([tmp_path / "source"], out, settings(), make_plan(scan(tmp_path / "source"))).ok
     (copied,) = out.glob("sourcedata/**/640_FRST")
     assert {path.name: path.read_text() for path in copied.iterdir()} == {
         name: name for name in ("kept.txt", "gone.txt")

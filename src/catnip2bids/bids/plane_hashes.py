@@ -5,6 +5,7 @@ Invariant: one row for each plane, in order, counted from 0, with the source of 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,3 +47,8 @@ def read_hashes(dataset: Path, image: PurePosixPath) -> tuple[PlaneRecord, ...]:
     if [row["plane"] for row in table.rows] != [str(n) for n in range(len(table.rows))]:
         raise DatasetError(f"{path}: its planes are not numbered from 0 on; bring it back from a copy")
     return tuple(PlaneRecord(row["source"], row["sha256"]) for row in table.rows)
+
+
+def pixels_sha256(*images: Iterable[PlaneRecord]) -> str:
+    """Return a hash of the pixels of one or several images."""
+    return hashlib.sha256("\n".join(plane.sha256 for planes in images for plane in planes).encode()).hexdigest()

@@ -101,6 +101,7 @@ class _Evidence(BaseModel):
     fingerprint: str | None = None
     image: str | None = None
     mask: str | None = None
+    pixels: str | None = None  # hash of the pixels of both, see `plane_hashes.pixels_sha256`
     product_with: str | None = None
     files: Annotated[list[str], Field(fail_fast=True)] | None = None
     layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
@@ -156,6 +157,7 @@ class Decision(_Document):
     action: Literal["convert", "copy", "exclude"]  # what was done
     target: str | None = None  # POSIX path below the dataset
     reason: str  # of the action, published in the README
+    by_person: bool = False  # whether a person chose the action or the reason
     problem: str | None = None  # None if the action is the planned one
     evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None  # about the pixels
     slice_number: str | None = None  # the plan's pattern of the slice number in names of files
@@ -233,6 +235,7 @@ class RunRecord(_Document):
     atlas_version: str | None = None  # such as v2; None if it is unknown
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
     region_table: str | None = None  # regions and parents, path below the dataset; None from versions without it
+    unfinished: bool = False  # whether packaging was interrupted, so that its files may not fit each other
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
     images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)  # by path below the dataset
     sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)  # generated fields
@@ -302,6 +305,11 @@ class Provenance(_Document):
     def all_images(self) -> dict[str, ImageRecord]:
         """Return the images of all runs, by POSIX path below the dataset."""
         return {target: image for run in self.runs.values() for target, image in run.images.items()}
+
+    @property
+    def unfinished_runs(self) -> list[str]:
+        """The runs of which packaging was interrupted."""
+        return [key for key, run in sorted(self.runs.items()) if run.unfinished]
 
     def decisions_of(self, run: str) -> dict[str, Decision]:
         """Return the decisions about all entries of a run, by their POSIX paths below the run folder."""

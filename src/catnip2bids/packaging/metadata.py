@@ -7,7 +7,7 @@ generated last, which provenance records.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -57,6 +57,8 @@ _CATNIP = {
     "CodeURL": "https://github.com/SNIR-NIMH/CATNIP",
 }
 _TITLE = "Light-sheet images of cleared brains, processed with CATNIP"
+_OF_DERIVATIVE = ": CATNIP's results"
+"""The end of the title of the derivative; a person may have written another title."""
 _HEMISPHERES = {label: letter for letter, label in SAMPLES.items()}
 
 
@@ -100,7 +102,9 @@ class Metadata:
         if self.about.authors:
             by_person["Authors"] = self.about.authors
         by_person |= self.about.description
-        license_before = read_json(path).get("License")
+        of_derivative = self._path(DERIVATIVE / "dataset_description.json")
+        # a person may have edited one of them since the licence was written
+        licenses_before = {read_json(file).get("License") for file in (path, of_derivative)}
         generated: dict[str, Any] = {
             "BIDSVersion": bids_version(),
             "DatasetType": "raw",
@@ -116,8 +120,10 @@ class Metadata:
             "SourceDatasets": [{"URL": "bids:raw:"}],
             "DatasetLinks": {"raw": "../..", "catnip-source": f"../../{SOURCEDATA}"},
         }
-        name = {"Name": f"{root['Name']}: CATNIP's results", **shared}
-        self._merged_json(self._path(DERIVATIVE / "dataset_description.json"), name, generated)
+        name = str(read_json(of_derivative).get("Name", _OF_DERIVATIVE))
+        if name.endswith(_OF_DERIVATIVE):
+            name = f"{root['Name']}{_OF_DERIVATIVE}"
+        self._merged_json(of_derivative, {}, {"Name": name, **shared, **generated})
         acquisition: dict[str, Any] = dict.fromkeys(recommended_image_metadata(), UNKNOWN)
         acquisition |= {"BodyPart": "BRAIN", "SampleEnvironment": "ex vivo"}
         for of_image in ("BodyPartDetails", "SampleStaining"):  # these are in the sidecar of each image
@@ -127,12 +133,12 @@ class Metadata:
             write_json(path, acquisition | read_json(path) | self.about.acquisition)
         else:
             remove(path)  # a sidecar that no image uses is an error
-        self._license(license_before, root.get("License"))
+        self._license(licenses_before, root.get("License"))
 
-    def _license(self, before: str | None, now: str | None) -> None:
+    def _license(self, before: Collection[str | None], now: str | None) -> None:
         """Write LICENSE, unless a person wrote it."""
         path = self._path("LICENSE")
-        ours = [text.encode() for text in (license_text(before), f"{before}\n")] if before else []
+        ours = [text.encode() for name in filter(None, before) for text in (license_text(name), f"{name}\n")]
         is_ours = path.is_file() and path.stat().st_size <= max(map(len, ours), default=0) and path.read_bytes() in ours
         if now and (is_ours or not list(without_leftovers(self.dataset.glob("LICENSE*")))):
             write_text(path, license_text(now))
@@ -176,16 +182,18 @@ class Metadata:
     def _scans(self, folder: Path, runs: Sequence[RunTasks]) -> None:
         """Write the table of a subject's raw images that exist, also if their format has changed."""
         scans: list[Row] = [
-            {"filename": "/".join(raw.target.parts[1:]), "acq_time": run.planned.acquired or UNKNOWN}
+            {"filename": raw.partition("/")[2], "acq_time": run.planned.acquired or UNKNOWN}
             for run in runs
-            if (raw := run.raw_image) is not None and exists(self.dataset / raw.target)
+            for raw in self.provenance.runs[str(run.name)].images
+            if raw.startswith("sub-") and exists(self.dataset / raw)
         ]
         names = {_stem(scan["filename"]): scan["filename"] for scan in scans}
         path = self._path(f"{folder.name}/{folder.name}_scans.tsv")
         before = read_table(path, ("filename", "acq_time"))
         rows = [{**row, "filename": names.get(_stem(row["filename"]), row["filename"])} for row in before.rows]
         kept = [row for row in rows if exists(folder / row["filename"])]
-        table = Table(before.columns, tuple(kept)).merged(scans, ["filename"])
+        keep_known = not self.explicit
+        table = Table(before.columns, tuple(kept)).merged(scans, ["filename"], keep_known=keep_known)
         if table.rows:
             self._table(path, table, readme_texts.SCANS)
         else:

@@ -20,11 +20,13 @@ from typing import Any, Unpack
 from catnip2bids.atomic_write import (
     output_folder,
     raising_write_errors,
+    remove,
     remove_partials,
     unfinished_outputs,
     write_text,
 )
 from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
 from catnip2bids.engine import Scheduler, check_memory, resources_for, scheduler_for
@@ -165,14 +167,20 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             for message in messages:
                 log.warning(message)
             _write_plan(preflight)
+            for packager in packagers:
+                packager.complete()
             _save(provenance, known, checksums, log)
         for image in unfinished_outputs(dataset):
             log.warning(
                 f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
                 "package its run again to finish it"
             )
+        for key in provenance.unfinished_runs:
+            log.warning(f"{key}: an earlier command was interrupted while it packaged this; package its run again")
     if preflight.settings.report:
         draw_report(log, preflight.settings)
+    elif log.made or log.copied or log.removed:
+        remove_report(dataset, progress)
     return log.result()
 
 
@@ -226,6 +234,16 @@ def draw_report(log: PackageLog, settings: Settings) -> None:
             problems = [*error.args]
     for problem in problems:
         log.warning(f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}")
+
+
+def remove_report(dataset: Path, progress: Progress) -> None:
+    """Remove the pages of a report that shows what the dataset was before."""
+    pages = [page for name in ("index", "sub-*") for page in (dataset / REPORT).glob(f"{name}.html")]
+    for page in pages:
+        remove(safe_path(dataset, REPORT / page.name))
+    if pages:
+        again = f"catnip2bids report {shlex.quote(str(dataset))}"
+        progress.note(f"{dataset}: has no report now, since it has changed; draw it with {again}")
 
 
 def _make_images(

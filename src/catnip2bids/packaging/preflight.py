@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from pydantic import ValidationError
-
 from catnip2bids.atomic_write import refuse_overlap, refuse_unwritable
 from catnip2bids.bids.dataset_paths import check_label
-from catnip2bids.bids.provenance import PLAN, PROVENANCE, Provenance, is_ours, read_provenance
+from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import read_atlas_table
 from catnip2bids.catnip.run_name import SAMPLES, sample_label
@@ -24,6 +22,7 @@ from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
+from catnip2bids.packaging.earlier_choices import with_earlier_choices
 from catnip2bids.packaging.existing_dataset import (
     check_checksums,
     check_counts,
@@ -112,7 +111,7 @@ def run_preflight(
     if given is None and default_um is None:
         raise UsageError(f"the voxel size is not known: {_WHERE_VOXEL_SIZES_ARE}")
     found = _scan(folders, dataset, resources, progress)
-    proposed = given or _with_earlier_slice_numbers(make_plan(found), provenance, dataset)
+    proposed = given or with_earlier_choices(make_plan(found), provenance, dataset, progress)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings, plan_file, progress)
     checked = _checked(labelled, provenance, resources, progress, overwrite=settings.overwrite)
@@ -178,24 +177,6 @@ def _about_dataset(
     packaged_plan = dataset / PLAN
     about = read_plan(packaged_plan).dataset if given is None and packaged_plan.is_file() else proposed.dataset
     return about.model_copy(update={"voxel_size_um": voxel_size_um})
-
-
-def _with_earlier_slice_numbers(plan: Plan, provenance: Provenance, dataset: Path) -> Plan:
-    """Put the slice numbers of the plan that the dataset was packaged with into a default plan."""
-    for run in plan.runs:
-        for key in (key for key, record in provenance.runs.items() if record.name == run.name):
-            earlier = provenance.decisions_of(key)
-            for entry in run.entries:
-                if entry.source not in earlier:
-                    continue
-                try:
-                    entry.slice_number = earlier[entry.source].slice_number
-                except ValidationError as error:
-                    what = error.errors()[0]["msg"].removeprefix("Value error, ")
-                    raise DatasetError(
-                        f"{dataset / PROVENANCE}: is damaged ({what}); bring it back from a copy"
-                    ) from error
-    return plan
 
 
 def _scan(folders: list[Path], dataset: Path, resources: Resources, progress: Progress) -> Scan:

@@ -16,7 +16,7 @@ from typing import Any
 
 from catnip2bids._version import __version__
 from catnip2bids.bids.dataset_paths import run_name
-from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.provenance import ImageRecord, Provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.catnip.components import HEMISPHERE_MASK
 from catnip2bids.comparison import (
@@ -56,6 +56,7 @@ class RedundancyCheck:
     decides: bool  # whether the result decides the action, because no person did
     mask: Entry | None  # the mask, if it is packaged too
     labels: tuple[str | None, ...]  # subject, sample and stain of the run
+    kept_mask: str | None = None  # the source of a packaged mask, which is gone or has a problem, so that it stays
     evidence: dict[str, Any] = field(default_factory=dict)  # relation, counts and fingerprint; empty until compared
 
     @property
@@ -138,7 +139,8 @@ class RedundancyCheck:
     def is_redundant(self) -> bool:
         """Whether the entry follows from the packaged one (and the mask)."""
         if self.evidence["relation"] == Relation.MASKED_2:
-            return self.is_masked and self.evidence.get("voxels_not_the_product", 0) == 0
+            is_product = self.evidence.get("voxels_not_the_product", 0) == 0
+            return self.is_masked and is_product and self.kept_mask is None
         return bool(self.evidence["relation"] == Relation.IDENTICAL)
 
     @property
@@ -147,7 +149,9 @@ class RedundancyCheck:
         other = self.other.path
         if not self.decides or not (self.is_redundant or self.is_masked):
             return self.before
-        if not self.is_redundant:
+        if not self.is_redundant and self.kept_mask is not None:
+            action, reason = Action.CONVERT, f"its mask, {self.kept_mask}, is gone or has a problem"
+        elif not self.is_redundant:
             action, reason = Action.CONVERT, f"it is not {other} times {self._why_not}"
         elif self.evidence["relation"] == Relation.IDENTICAL:
             action, reason = Action.EXCLUDE, f"the same as {other}, pixel for pixel, which is packaged"
@@ -235,7 +239,8 @@ def check_redundancy(
     earlier = [decision.evidence for decision in provenance.decisions if decision.evidence]
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
     problems, lines = problems_of(run, planned), {line.source: line for line in planned.entries}
-    problems |= {} if overwrite else _shortened(run, planned, provenance)
+    images = _earlier_images(planned, provenance)
+    problems |= {} if overwrite else _shortened(run, images)
     packaged = [
         entry
         for entry in run.entries
@@ -261,7 +266,14 @@ def check_redundancy(
             labels = (planned.subject, planned.sample, planned.stain)
             mask = packaged_mask if is_masked else None
             check = RedundancyCheck(
-                entry, other, before=line, is_masked=is_masked, decides=decides, mask=mask, labels=labels
+                entry,
+                other,
+                before=line,
+                is_masked=is_masked,
+                decides=decides,
+                mask=mask,
+                labels=labels,
+                kept_mask=_kept_mask(images) if is_masked and mask is None else None,
             )
             result = check.compared(known, resources, progress)
             results.append(result)
@@ -276,18 +288,27 @@ def check_redundancy(
     return CheckedPlan(planned.model_copy(update={"entries": entries}), tuple(results), problems, tuple(warnings))
 
 
-def _shortened(run: Run, planned: PlannedRun, provenance: Provenance) -> dict[str, str]:
-    """Return the entries with fewer planes than their images have: a copy of the source may be cut off."""
+def _earlier_images(planned: PlannedRun, provenance: Provenance) -> list[ImageRecord]:
+    """Return the images of entries that the run was packaged with; recovered masks are of no entry."""
     names = (planned.subject or "", planned.sample or "", planned.stain or "")
     record = provenance.runs.get(str(run_name(*names))) if all(names) else None
-    images = record.images.values() if record is not None else ()
-    n_planes = {image.source: image.shape[0] for image in images if image.recovered_from is None}
+    return [image for image in record.images.values() if image.recovered_from is None] if record is not None else []
+
+
+def _shortened(run: Run, images: Sequence[ImageRecord]) -> dict[str, str]:
+    """Return the entries with fewer planes than their images have: a copy of the source may be cut off."""
+    n_planes = {image.source: image.shape[0] for image in images}
     return {
         entry.path: f"{entry.location}: has {format_count(entry.volume.shape[0], 'plane')} and was packaged with "
         f"{n_planes[entry.path]:,}; bring the missing ones back, or package with --overwrite to replace its image"
         for entry in run.entries
         if entry.volume is not None and entry.volume.shape[0] < n_planes.get(entry.path, 0)
     }
+
+
+def _kept_mask(images: Sequence[ImageRecord]) -> str | None:
+    """Return the source of the mask in the dataset, which a recovered mask must not replace."""
+    return next((image.source for image in images if image.role == HEMISPHERE_MASK.role), None)
 
 
 def _was_decided_by_pixels(line: PlannedEntry) -> bool:

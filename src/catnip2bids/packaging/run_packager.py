@@ -5,12 +5,10 @@ Invariant: a task that fails is reported and skipped, and does not stop the othe
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from catnip2bids.atomic_write import discard_staging, remove
@@ -23,7 +21,7 @@ from catnip2bids.bids.dataset_paths import (
     tables_of_counts,
 )
 from catnip2bids.bids.plane_hashes import hashes_path
-from catnip2bids.bids.provenance import Decision, ImageRecord, RunRecord
+from catnip2bids.bids.provenance import ImageRecord, RunRecord
 from catnip2bids.build_image import unnamed_labels_warning
 from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component_type import Action, Content
@@ -39,10 +37,10 @@ from catnip2bids.packaging.images import current_metadata, embed_labels, is_curr
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.region_tables import write_counts
 from catnip2bids.packaging.result import PackageLog
+from catnip2bids.packaging.run_decisions import RunDecisions
 from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTasks
 from catnip2bids.paths import safe_path
-from catnip2bids.scanning import Entry, files_below
-from catnip2bids.volume import other_series, slice_files
+from catnip2bids.scanning import Entry
 
 _KEPT_FIELDS = ("atlas_table", "region_table", "images", "sidecars", "cells")
 
@@ -57,13 +55,12 @@ class RunPackager:
     def __init__(self, preflight: Preflight, tasks: RunTasks, log: PackageLog) -> None:
         self.preflight, self.tasks, self.log = preflight, tasks, log
         self._dataset, self._key = preflight.dataset, str(tasks.name)
-        provenance = preflight.provenance
-        # by the paths of entries
-        self._earlier = provenance.decisions_of(self._key) if self._key in provenance.runs else {}
+        self._decisions = RunDecisions(preflight.dataset, preflight.provenance, tasks)
+        self._earlier, self._failures = self._decisions.earlier, self._decisions.failures
         self._kept: list[ImageTask] = []
         self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
         self._record = self._begin_record()
-        self._failures = dict(tasks.problems)
+        self._decisions.move_to(tasks.run.source)
         for problem in tasks.problems.values():
             log.problem(problem)
 
@@ -88,12 +85,16 @@ class RunPackager:
         with self._reporting_failure(task):
             self._record.images[str(task.target)] = future.result()
             self.log.made.append(task.target)
-            self._decide([task.entry])  # now, so that the image can be restored if packaging is killed
+            self._decisions.decide([task.entry])  # now, so that the image can be restored if packaging is killed
             self.preflight.provenance.save(self._dataset)
             self._finish_image(task)
 
     def write_tables_and_copies(self) -> None:
         """Run all tasks except those for missing images."""
+        # before they are copied, so that a later plan can exclude them even if packaging is killed
+        entries = [*(task.entry for task in self.tasks.counts), *(task.entry for task in self.tasks.copies)]
+        self._decisions.decide(entries)
+        self.preflight.provenance.save(self._dataset)
         self._replace_metadata()
         for image in self._kept:
             with self._reporting_failure(image):
@@ -109,7 +110,7 @@ class RunPackager:
         for copy in self.tasks.copies:
             with self._reporting_failure(copy):
                 self._copy(copy)
-        self._decide(task.entry for task in self.tasks.all_tasks if not isinstance(task, ImageTask))
+        self._decisions.decide(entries)
 
     def missing_cells(self) -> list[CellsTask]:
         """List the tables of cells that have to be made, once all images are; remove those that are not planned."""
@@ -197,10 +198,14 @@ class RunPackager:
     def finish(self) -> None:
         """Embed labels, and record the decisions about all entries."""
         self._embed()
-        self._decide_all()
+        self._decisions.decide_all(self.log)
         n_images = sum(str(task.target) in self._record.images for task in self.tasks.images)
         self.log.runs.append(self.tasks.summary(n_images, self._failures.keys()))
         self.preflight.provenance.save(self._dataset)
+
+    def complete(self) -> None:
+        """Record that all files of the run are written."""
+        self._record.unfinished = False
 
     @contextmanager
     def _reporting_failure(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
@@ -230,7 +235,7 @@ class RunPackager:
                 self.log.warning(unnamed_labels_warning(task.entry.location, task.volume.dtype))
 
     def _begin_record(self) -> RunRecord:
-        """Replace the record of the run, but keep what describes its files."""
+        """Replace the record of the run, but keep what describes its files; it is unfinished until `complete`."""
         run, planned, runs = self.tasks.run, self.tasks.planned, self.preflight.provenance.runs
         before = runs.get(self._key)
         runs[self._key] = RunRecord(
@@ -242,6 +247,7 @@ class RunPackager:
             stain=planned.stain,
             layout=run.layout,
             atlas_version=planned.atlas_version,
+            unfinished=True,
             log=run.log.public_fields,
             **{field: getattr(before, field) for field in _KEPT_FIELDS if before is not None},
         )
@@ -326,75 +332,3 @@ class RunPackager:
     def _zarr_documents(self, image: PurePosixPath | str) -> set[str]:
         """Return which metadata an image has: that of OME-Zarr 0.5 or 0.4, or none as an OME-TIFF."""
         return {name for name in ("zarr.json", ".zattrs") if (self._dataset / image / name).is_file()}
-
-    def _decide(self, entries: Iterable[Entry]) -> None:
-        """Record the decisions about some entries."""
-        provenance = self.preflight.provenance
-        new = [decision for entry in entries for decision in (self._decision(entry), *self._not_matching(entry))]
-        sources = {decision.source for decision in new}
-        others = [found for found in provenance.decisions if found.run != self._key or found.source not in sources]
-        provenance.decisions = [*others, *new]
-
-    def _decide_all(self) -> None:
-        """Record the decisions about all entries; keep those about entries that are gone."""
-        run, provenance = self.tasks.run, self.preflight.provenance
-        decisions = [decision for decision in provenance.decisions if decision.run != self._key]
-        paths = {entry.path for entry in run.entries}
-        with_slice_number = {path for path, decision in self._earlier.items() if decision.slice_number is not None}
-        for path in sorted(self._earlier.keys() - paths):
-            decision, folder = self._earlier[path], PurePosixPath(path).parent.as_posix()
-            if folder in with_slice_number and decision.n_bytes is None:
-                continue  # files that the slice number did not match
-            self.log.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
-            decisions.append(decision.model_copy(update={"source": os.path.normpath(f"{run.source}/{path}")}))
-        provenance.decisions = decisions
-        self._decide(run.entries)
-
-    def _decision(self, entry: Entry) -> Decision:
-        """Return what was done with an entry, and why."""
-        planned = next(line for line in self.tasks.planned.entries if line.source == entry.path)
-        action, reason, problem = planned.action, planned.reason, self._failures.get(entry.path)
-        for folder in (self.tasks.run.folder.resolve(), self.tasks.run.folder):  # those of this machine are private
-            problem = problem and problem.replace(f"{folder}{os.sep}", "")
-        target: PurePosixPath | str | None = None
-        if problem is not None:
-            target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
-            before = self._earlier.get(entry.path)
-            if target is None and before is not None and before.target and (self._dataset / before.target).exists():
-                target, action = before.target, Action(before.action)
-            if target is None:
-                action, reason = Action.EXCLUDE, f"problem: {problem}"
-            else:
-                reason = problem = f"packaged earlier, and has a problem now: {problem}"
-        elif action != Action.EXCLUDE:
-            target = next((task.target for task in self.tasks.all_tasks if task.entry is entry), None)
-        return Decision(
-            run=self._key,
-            source=self.tasks.run.source_of(entry),
-            action=action.value,
-            target=str(target) if target else None,
-            reason=reason,
-            problem=problem,
-            evidence=self.tasks.evidence_of(entry),
-            slice_number=entry.slice_number,
-            n_bytes=entry.n_bytes,
-            written=_written(entry.location),
-        )
-
-    def _not_matching(self, entry: Entry) -> Iterator[Decision]:
-        """Yield decisions about files of a slice folder that do not match the slice number of the plan."""
-        if entry.slice_number is None:
-            return
-        for names, n_files in other_series(slice_files(entry.location), entry.slice_number).items():
-            files, source = format_count(n_files, "file"), f"{self.tasks.run.source_of(entry)}/{names}"
-            reason = f"{files} not matched by the slice number '{entry.slice_number}' of the plan"
-            yield Decision(run=self._key, source=source, action="exclude", reason=reason)
-
-
-def _written(location: Path) -> str | None:
-    """Return the newest modification time of an entry in UTC, to the second; None if the entry is gone."""
-    try:
-        newest = max((file.stat().st_mtime for file in files_below(location)), default=None)
-    except OSError:
-        return None
-    return None if newest is None else datetime.fromtimestamp(int(newest), UTC).strftime("%Y-%m-%d %H:%M:%S")

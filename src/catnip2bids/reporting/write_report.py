@@ -18,7 +18,7 @@ from catnip2bids._version import __version__
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
 from catnip2bids.bids.checksums import CHECKSUMS
 from catnip2bids.bids.dataset_paths import REPORT
-from catnip2bids.bids.provenance import Provenance, provenance_of
+from catnip2bids.bids.provenance import PROVENANCE, Provenance, provenance_of
 from catnip2bids.documents import read_bytes, read_object, refuse_foreign
 from catnip2bids.engine import give_back_free_memory, keep_free_memory_together
 from catnip2bids.enums import check_resources
@@ -193,7 +193,9 @@ class _Pages:
         return Report(path, len(self._samples), tuple(self._failures))
 
     def _missing_files(self) -> Iterator[Problem]:
-        """Yield a problem if the checksums are missing, in the words of verify if it ran."""
+        """Yield a problem if the checksums are missing, in the words of verify if it ran, or runs are unfinished."""
+        for key in self._provenance.unfinished_runs:
+            yield Problem(PROVENANCE.as_posix(), f"packaging {key} was interrupted; package its run again")
         if not (self._dataset / CHECKSUMS).is_file():
             missing = Problem(CHECKSUMS.as_posix(), _MISSING)
             reported = (found for found in self._results.file_problems() if found.where == missing.where)

@@ -304,6 +304,7 @@ class _Restorer:
     def _restore_volume(self, item: VolumeItem, final: SafePath) -> None:
         image = self._stored(item.image)
         source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
+        source.check(item)
         if source.mask is not None and source.mask.volume.shape != image.volume.shape:
             sizes = " and ".join(format_shape(stored.volume.shape) for stored in (image, source.mask))
             raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")

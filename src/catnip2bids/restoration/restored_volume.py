@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.bids.plane_hashes import PlaneRecord
+from catnip2bids.bids.plane_hashes import PlaneRecord, pixels_sha256
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_planes
+from catnip2bids.restoration.restorable import VolumeItem
 from catnip2bids.volume import Volume, plane_sha256
 
 _COPIES_IN_MEMORY = 4
@@ -46,6 +47,15 @@ class RestoredVolume:
 
     image: StoredImage
     mask: StoredImage | None = None
+
+    def check(self, item: VolumeItem) -> None:
+        """Raise DatasetError if the images have other pixels than when a redundant volume was left out."""
+        images = [stored.planes for stored in (self.image, self.mask) if stored is not None]
+        if item.pixels not in (None, pixels_sha256(*images)):
+            raise DatasetError(
+                f"{item.image} or its mask has other pixels than when {item.path} was left out; bring them back from a "
+                "copy"
+            )
 
     def read(self, plane: int) -> npt.NDArray[Any]:
         """Return a plane of shape (y, x); refuse a mask with values other than 0 and 1."""

@@ -206,7 +206,9 @@ def _restored(dataset: Path, item: VolumeItem) -> RestoredVolume:
             raise DatasetError(f"{image} is not what was packaged")
         return StoredImage(volume, planes)
 
-    return RestoredVolume(stored(item.image), stored(item.mask) if item.mask is not None else None)
+    restored = RestoredVolume(stored(item.image), stored(item.mask) if item.mask is not None else None)
+    restored.check(item)
+    return restored
 
 
 def _compared(

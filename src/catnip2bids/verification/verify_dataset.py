@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, read_checksums
-from catnip2bids.bids.provenance import FOLDER, Provenance, provenance_of
+from catnip2bids.bids.provenance import FOLDER, PROVENANCE, Provenance, provenance_of
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.documents import foreign
 from catnip2bids.engine import Resources, resources_for
@@ -171,6 +171,8 @@ def _files(
         what = f"does not exist: {why}"
         return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
+    half = "packaging it was interrupted, so its files may not fit each other; package its run again"
+    problems += [FileProblem(PROVENANCE.as_posix(), f"{key}: {half}") for key in provenance.unfinished_runs]
     if originals is not None:
         problems += [*originals.copy_problems(checksums), *originals.link_problems()]
     if missing := missing_lines(provenance, checksums):
