@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from catnip2bids import Format, make_plan, package, report, restore, scan, verify
+from catnip2bids.atomic_write import unfinished_outputs
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging.run_packager import RunPackager
@@ -253,3 +254,38 @@ def test_a_report_of_what_is_no_longer_there_is_removed(tmp_path: Path) -> None:
     package([tmp_path / "source"], out, settings(), plan)
     assert not page.exists()
     assert not (out / "docs/report/index.html").exists()
+
+
+# ---- what other commands left
+
+
+def test_descriptions_do_not_depend_on_the_order_of_animals(tmp_path: Path) -> None:
+    """The first one has counts, but not the segmentation in which they were counted."""
+    only = ("640_N4", "640_FRST_seg", "atlaslabel_def_origspace")
+    one, two = write_l0(tmp_path / "one", only=only), write_l0(tmp_path / "two", FLOX, only=only)
+    next((one / "640_FRST_seg").glob("*.tif")).unlink()
+    written = []
+    for order in ((one, two), (two, one)):
+        out = tmp_path / order[0].name
+        for run in order:
+            package([run], out, settings())
+        written.append((out / "derivatives/catnip/descriptions.tsv").read_text())
+    assert written[0] == written[1]
+    assert "binary cell segmentation" in written[0]
+
+
+def test_unfinished_images_of_another_format_are_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_l0(tmp_path / "source", only=("640_N4",))
+    out = tmp_path / "out"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr("catnip2bids.build_image.convert_volume", stop)
+        with pytest.raises(KeyboardInterrupt):
+            package([tmp_path / "source"], out, settings(image_format=Format.OME_TIFF))
+    assert unfinished_outputs(out)
+    assert not mentions(package([tmp_path / "source"], out, settings()).warnings, "unfinished")
+    assert not unfinished_outputs(out)
+    assert verify(out).ok

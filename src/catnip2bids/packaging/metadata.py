@@ -28,7 +28,7 @@ from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED, Region
-from catnip2bids.catnip.components import COMPONENTS
+from catnip2bids.catnip.components import COMPONENTS, component_of
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
 from catnip2bids.leftovers import without_leftovers
@@ -45,7 +45,7 @@ from catnip2bids.packaging.region_tables import (
     write_region_tables,
 )
 from catnip2bids.packaging.sidecars import write_sidecars
-from catnip2bids.packaging.tasks import CountsTask, ImageTask, RunTasks
+from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import SafePath, beside, exists, safe_path
 from catnip2bids.plan import AboutDataset
 
@@ -202,18 +202,25 @@ class Metadata:
 
     def _desc_labels(self) -> None:
         """Write descriptions.tsv of the derivative, which explains ``desc-`` labels."""
-        texts_by_desc: dict[str, str] = {}
-        for run in self.runs:
-            # counts have the label of the segmentation that was counted; images come last, so their text wins
-            tasks: list[ImageTask | CountsTask] = [*run.counts, *(image for image in run.images if not image.raw)]
-            for task in tasks:
-                component, threshold = task.component, task.entry.threshold
-                texts_by_desc[f"desc-{component.desc_label(threshold)}"] = component.described(threshold)
-        rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts_by_desc.items()]
+        # counts have the label of the segmentation that was counted; images come last, so their text wins
+        counted = [(task.component, task.entry.threshold) for run in self.runs for task in run.counts]
+        images = self.provenance.all_images().items()
+        shown = [component_of(image.role, image.source) for path, image in images if not path.startswith("sub-")]
+        texts = {
+            f"desc-{component.desc_label(threshold)}": component.described(threshold)
+            for component, threshold in (*counted, *filter(None, shown))
+        }
+        rows: list[Row] = [{"desc_id": desc, "description": text} for desc, text in texts.items()]
         path = self._path(DERIVATIVE / "descriptions.tsv")
         table = read_table(path, ("desc_id", "description"))
-        used = {row["desc_id"] for row in rows} | {f"desc-{desc}" for desc in self._used_descs()}
-        kept = [row for row in table.rows if row["desc_id"] in used or not _is_catnip_desc(row["desc_id"])]
+        used = texts.keys() | {f"desc-{desc}" for desc in self._used_descs()}
+        kept = [
+            {**row, "description": texts.get(row["desc_id"], row["description"])}
+            if row["description"] in _catnip_texts(row["desc_id"])
+            else row
+            for row in table.rows
+            if row["desc_id"] in used or not _catnip_texts(row["desc_id"])
+        ]
         write_text(path, Table(table.columns, tuple(kept)).merged(rows, ["desc_id"], keep_known=True).to_tsv())
         _add_keys(beside(path, f"{path.stem}.json"), {"Description": "Meaning of the desc- labels of this dataset"})
 
@@ -294,10 +301,12 @@ def _add_keys(path: SafePath, document: Mapping[str, Any]) -> None:
     write_json(path, {**document, **read_json(path)})
 
 
-def _is_catnip_desc(desc_id: str) -> bool:
-    """Tell whether a ``desc-`` label is one of CATNIP's components, not one that a person added."""
+def _catnip_texts(desc_id: str) -> set[str]:
+    """Return the descriptions that a ``desc-`` label of CATNIP's components may have; none for a person's label."""
     key, _, label = desc_id.partition("-")
-    return key == "desc" and any(component.match_desc(label) for component in COMPONENTS)
+    matches = [(component, found) for component in COMPONENTS if (found := component.match_desc(label))]
+    thresholds = ((component, found.groupdict().get("threshold")) for component, found in matches)
+    return {component.described(int(n) if n else None) for component, n in thresholds} if key == "desc" else set()
 
 
 def _stem(filename: str) -> str:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Unpack
 
 from catnip2bids.atomic_write import (
+    discard_staging,
     output_folder,
     raising_write_errors,
     remove,
@@ -170,13 +171,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             for packager in packagers:
                 packager.complete()
             _save(provenance, known, checksums, log)
-        for image in unfinished_outputs(dataset):
-            log.warning(
-                f"{image.relative_to(dataset)}: is unfinished work of an earlier command and is kept; "
-                "package its run again to finish it"
-            )
-        for key in provenance.unfinished_runs:
-            log.warning(f"{key}: an earlier command was interrupted while it packaged this; package its run again")
+        _tell_unfinished(preflight, log)
     if preflight.settings.report:
         draw_report(log, preflight.settings)
     elif log.made or log.copied or log.removed:
@@ -234,6 +229,19 @@ def draw_report(log: PackageLog, settings: Settings) -> None:
             problems = [*error.args]
     for problem in problems:
         log.warning(f"the report does not show all: {problem}" if log.report else f"no report is drawn: {problem}")
+
+
+def _tell_unfinished(preflight: Preflight, log: PackageLog) -> None:
+    """Warn of unfinished work of earlier commands; discard that of images that these runs have no longer."""
+    dataset, planned = preflight.dataset, {task.target for run in preflight.runs for task in run.images}
+    for image in unfinished_outputs(dataset):
+        path = PurePosixPath(image.relative_to(dataset).as_posix())
+        if path not in planned and any(path.name.startswith(f"{run.name}_") for run in preflight.runs):
+            discard_staging(safe_path(dataset, path))
+            continue
+        log.warning(f"{path}: is unfinished work of an earlier command and is kept; package its run again to finish it")
+    for key in preflight.provenance.unfinished_runs:
+        log.warning(f"{key}: an earlier command was interrupted while it packaged this; package its run again")
 
 
 def remove_report(dataset: Path, progress: Progress) -> None:
