@@ -21,7 +21,7 @@ from catnip2bids.catnip.component_type import Action, ComponentType, Content, So
 from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
-from catnip2bids.catnip.run_name import parse_run_name
+from catnip2bids.catnip.run_name import RunName, parse_run_name
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resources
 from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
@@ -161,16 +161,41 @@ def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
     absolute = folder.resolve()
     logs = [entry.location for entry in entries if entry.component == LOG]
     with _raising_read_errors(folder):
-        log = read_log(logs[0]) if logs else RunLog(fields={})
+        log = max(map(read_log, logs), key=lambda found: found.has_facts, default=RunLog())  # others may have notes
+    name = parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN])
     return Run(
         folder=folder,
         source=folder.relative_to(source).as_posix(),
-        name=parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN]),
+        name=name,
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
         entries=tuple(_compared_with_run(entries, log)),
-        warnings=(*links_out_of([folder], source, "the source"), *_missing_from_run(folder, entries)),
+        warnings=(
+            *links_out_of([folder], source, "the source"),
+            *_unused_date(folder, name),
+            *_log_without_facts(logs, log),
+            *_missing_from_run(folder, entries),
+        ),
     )
+
+
+def _unused_date(folder: Path, name: RunName) -> Iterator[str]:
+    """Yield a warning about a date in the name of a run that cannot be when the brain was imaged."""
+    if name.doubtful_date is not None:
+        yield (
+            f"{folder}: its name, read as year, month and day, says that the brain was imaged on {name.doubtful_date}, "
+            "which is in the future, after the analysis or long before it, and is not used; give the date and the time "
+            "as acquired in the plan"
+        )
+
+
+def _log_without_facts(logs: Sequence[Path], log: RunLog) -> Iterator[str]:
+    """Yield a warning about a log with which nothing can be compared."""
+    if logs and not log.has_facts:
+        yield (
+            f"{logs[0]}: says neither the atlas version nor the image size nor the downsampling factor, so the run is "
+            "not compared with them; copy it again from where CATNIP wrote it"
+        )
 
 
 def _inspected(entry: Entry) -> Entry:
