@@ -220,12 +220,14 @@ SEXES = st.sampled_from([("female", "F"), ("Male", "M"), ("m", "M"), ("F", "F")]
 SIDES = st.sampled_from([("LH", "L"), ("rh", "R"), ("WB", "B"), ("left", "L")])
 TIMES = st.times().map(lambda time: time.replace(microsecond=0))
 DATED_ENDINGS = st.one_of(
-    st.tuples(st.none() | st.dates(earliest, latest), st.just(ending))
-    for ending, earliest, latest in (
-        ("", dt.date(2000, 1, 1), dt.date(2026, 1, 1)),
-        ("_decon_2021-10-28_12-39-11", dt.date(2016, 1, 1), dt.date(2021, 10, 28)),
-        ("_2025-05-02_09-12-33", dt.date(2020, 1, 1), dt.date(2025, 5, 2)),
-    )
+    [
+        st.tuples(st.none() | st.dates(earliest, latest), st.just(ending))
+        for ending, earliest, latest in (
+            ("", dt.date(2000, 1, 1), dt.date(2026, 1, 1)),
+            ("_decon_2021-10-28_12-39-11", dt.date(2016, 1, 1), dt.date(2021, 10, 28)),
+            ("_2025-05-02_09-12-33", dt.date(2020, 1, 1), dt.date(2025, 5, 2)),
+        )
+    ]
 )
 
 
