@@ -26,6 +26,7 @@ from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resour
 from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
 from catnip2bids.formatting import format_choices, format_shape
+from catnip2bids.leftovers import unfinished_copies
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, files_below, links_out_of, recognised, refuse_odd_name, walk
 from catnip2bids.scanning.model import Entry, Run, Scan
@@ -295,8 +296,8 @@ def _measured(entry: Entry) -> Entry:
     broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
     n_bytes = sum(file.stat().st_size for file in files if file.exists())
     links = [file for file in files if file != entry.location and file.exists()]
-    leading_out = links_out_of(links, entry.location, "its folder")
-    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
+    warnings = links_out_of(links, entry.location, "its folder") + unfinished_copies(entry.location.parent, files)
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + warnings)
 
 
 def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
