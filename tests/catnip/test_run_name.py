@@ -141,13 +141,16 @@ def test_other_endings_stay() -> None:
 )
 def test_impossible_dates_are_not_used(date: str, ending: str, read: dt.date) -> None:
     run = parse_run_name(f"{date}_45670_ko_LH{ending}")
-    assert (run.date, run.doubtful_date, run.acquired) == (None, read, None)
+    assert (run.date, run.acquired) == (None, None)
+    (doubt,) = run.doubts
+    assert str(read) in doubt
     assert (run.animal_id, run.genotype, run.hemisphere) == ("45670", "ko", "L")
 
 
 def test_a_date_of_a_parent_is_compared_with_the_analysis_too() -> None:
     run = parse_run_name("640_2021-05-02_09-12-33", ["210810_45670_ko_LH"])
-    assert (run.animal_id, run.date, run.doubtful_date) == ("45670", None, dt.date(2021, 8, 10))
+    assert (run.animal_id, run.date) == ("45670", None)
+    assert "2021-08-10" in " ".join(run.doubts)
 
 
 @pytest.mark.parametrize("year", ["0000", "1999", "2021"])
@@ -171,6 +174,7 @@ def test_a_date_without_a_possible_analysis_is_used(year: str) -> None:
 def test_a_letter_before_an_id_or_a_number_is_no_sex(name: str, sex: str | None, animal_id: str) -> None:
     run = parse_run_name(name)
     assert (run.sex, run.animal_id) == (sex, animal_id)
+    assert len(run.doubts) == (sex is None)
 
 
 @pytest.mark.parametrize("parent", ["pytest-of-root", "test_package0", "tmp1234", "data", "20211029_LH", "LH"])

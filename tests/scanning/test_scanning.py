@@ -394,12 +394,12 @@ def test_what_every_run_has_is_missed(tmp_path: Path) -> None:
     assert "threshold 10000" in no_counts
 
 
-def test_a_date_that_cannot_be_right_is_a_warning(tmp_path: Path) -> None:
-    run = write_l0(tmp_path, "081021_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11")
-    (warning,) = only_run(tmp_path).warnings
-    assert str(run) in warning
-    assert "2008-10-21" in warning
-    assert "acquired" in warning
+def test_what_is_not_used_of_a_name_is_a_warning(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, "081021_M_45670_ko_LH_14-48-50_decon_2021-10-28_12-39-11")
+    of_sex, of_date = only_run(tmp_path).warnings
+    assert of_sex.startswith(f"{run}: M before 45670")
+    assert of_date.startswith(f"{run}: the date in its name")
+    assert "acquired" in of_date
 
 
 def test_the_log_is_read_that_says_something_of_the_run(tmp_path: Path) -> None:

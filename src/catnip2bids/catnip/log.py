@@ -56,7 +56,7 @@ class RunLog:
 
     @property
     def has_facts(self) -> bool:
-        """Whether it says anything that the run is compared with."""
+        """Whether it says anything that packaging and its checks use."""
         return any((self.atlas_version, self.downsampling, self.image_shape))
 
     @property

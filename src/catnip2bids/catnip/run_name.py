@@ -45,7 +45,7 @@ GENOTYPES = frozenset({"ko", "wt", "het", "hom", "flox", "floxed", "tg", "cre"})
 
 _DATE = re.compile(r"((?:20)?[0-9]{2})([0-9]{2})([0-9]{2})")
 _TIME = re.compile(r"([0-9]{2})-([0-9]{2})-([0-9]{2})")
-_ANALYSIS_DATE = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
+_ANALYSIS_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHANNEL = re.compile(r"[0-9]{3}")
 _LONG_NUMBER = re.compile(r"[0-9]{4}")  # how ids that are no channels begin
 _COPY = re.compile(
@@ -77,8 +77,8 @@ class RunName:
         ``"M"`` or ``"F"``.
     hemisphere
         ``"L"``, ``"R"`` or ``"B"`` (both: the whole brain).
-    doubtful_date
-        A date in the name that cannot be when the brain was imaged; `date` is None then.
+    doubts
+        What in the name is not used, since it cannot be right or has two meanings.
     """
 
     date: dt.date | None = None
@@ -87,7 +87,7 @@ class RunName:
     sex: Sex | None = None
     hemisphere: Hemisphere | None = None
     time: dt.time | None = None
-    doubtful_date: dt.date | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def acquired(self) -> dt.datetime | None:
@@ -117,7 +117,7 @@ class RunName:
             sex=self.sex or other.sex,
             hemisphere=self.hemisphere or other.hemisphere,
             time=self.time or other.time,
-            doubtful_date=self.doubtful_date or other.doubtful_date,
+            doubts=self.doubts + other.doubts,
         )
 
 
@@ -157,11 +157,16 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
 def _with_possible_date(run: RunName, name: str) -> RunName:
     """Set a date aside if it is in the future, after the analysis in the name, or long before it."""
     today = dt.datetime.now(tz=dt.UTC).date() + dt.timedelta(days=1)  # wherever the microscope is
-    analysed = max(filter(None, map(_as_iso_date, _ANALYSIS_DATE.findall(name))), default=None)
+    dates = filter(None, map(_as_iso_date, _ANALYSIS_DATE.findall(name)))
+    analysed = max((date for date in dates if date.year >= 2000), default=None)
     earliest, latest = (analysed - _LONGEST_WAIT, min(analysed, today)) if analysed else (dt.date.min, today)
     if run.date is None or earliest <= run.date <= latest:
         return run
-    return replace(run, date=None, doubtful_date=run.date)
+    doubt = (
+        f"the date in its name, read as year, month and day, is {run.date}: this is in the future, after the analysis "
+        "or long before it, and is not used; give date and time as acquired in the plan"
+    )
+    return replace(run, date=None, doubts=(*run.doubts, doubt))
 
 
 def _read_run(name: str, ids_around: Collection[str]) -> RunName:
@@ -218,13 +223,24 @@ def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[st
         others = others[:-1]
     if others and len(others[0]) == 8 and _as_date(others[0]):
         others = others[1:]
+    time = _as_time(times[0]) if times else None
+    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=time)
     has_structure = bool(date or sex or hemisphere or has_decon)
-    if sex_at is not None and words[sex_at].lower() in _SEX_LETTERS:
-        after = words[sex_at + 1 : sex_at + 2]
-        if after and (after == others[:1] or (after[0].isdigit() and after[0] in others)):
-            sex = None  # M_12 may be mouse 12
-    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=_as_time(times[0]) if times else None)
-    return found, others, has_structure
+    return _with_possible_sex(found, words, sex_at, others), others, has_structure
+
+
+def _with_possible_sex(run: RunName, words: Sequence[str], sex_at: int | None, others: Sequence[str]) -> RunName:
+    """Set a sex aside that is a letter before the id or a number: M_12 may be mouse 12."""
+    if sex_at is None or sex_at + 1 == len(words) or words[sex_at].lower() not in _SEX_LETTERS:
+        return run
+    letter, after = words[sex_at : sex_at + 2]
+    if after not in others[:1] and not (after in others and after.isdigit()):
+        return run
+    doubt = (
+        f"{letter} before {after} in its name may be the sex or a part of the id, and is used as neither; give the sex "
+        "in the plan, and the subject if it is wrong"
+    )
+    return replace(run, sex=None, doubts=(doubt,))
 
 
 def _without_channel(words: list[str], *, is_dated: bool = False) -> list[str]:

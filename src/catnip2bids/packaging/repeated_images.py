@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.plane_hashes import read_hashes
@@ -23,11 +24,12 @@ def repeated_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
             if path.startswith("sub-"):
                 alike[record.shape, record.dtype, record.value_range].append((PurePosixPath(path), run.name))
     for images in (images for images in alike.values() if len(images) > 1):
-        same: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        same: defaultdict[str | None, list[str]] = defaultdict(list)
         for image, run_name in images:
-            same[_plane_hashes(dataset, image)].append(f"{image} (from {run_name})")
-        for hashes, (first, *others) in same.items():
-            if others and len(set(hashes)) > 1:  # an image of one value shows no brain
+            same[_hash_of_planes(dataset, image)].append(f"{image} (from {run_name})")
+        same.pop(None, None)
+        for first, *others in same.values():
+            if others:
                 yield (
                     f"{first}: has the same pixels in every plane as {format_list(others)}; if this is one brain under "
                     "several names, take the wrong animal out with package --remove LABEL, and package its other runs "
@@ -35,9 +37,10 @@ def repeated_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
                 )
 
 
-def _plane_hashes(dataset: Path, image: PurePosixPath) -> tuple[str, ...]:
-    """Return the hashes of an image's planes; none if they cannot be read, which `verify` reports."""
+def _hash_of_planes(dataset: Path, image: PurePosixPath) -> str | None:
+    """Return one hash for all planes; None if all planes are the same, which shows no brain, or hashes are damaged."""
     try:
-        return tuple(plane.sha256 for plane in read_hashes(dataset, image))
-    except DatasetError:
-        return ()
+        hashes = [plane.sha256 for plane in read_hashes(dataset, image)]
+    except DatasetError:  # which `verify` reports
+        return None
+    return sha256(" ".join(hashes).encode()).hexdigest() if len(set(hashes)) > 1 else None

@@ -21,7 +21,7 @@ from catnip2bids.catnip.component_type import Action, ComponentType, Content, So
 from catnip2bids.catnip.components import COMPONENTS, LOG, TELLTALE_FOLDERS, layout_of, looks_like_run
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
-from catnip2bids.catnip.run_name import RunName, parse_run_name
+from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resources
 from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
@@ -173,21 +173,11 @@ def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
         entries=tuple(_compared_with_run(entries, log)),
         warnings=(
             *links_out_of([folder], source, "the source"),
-            *_unused_date(folder, name),
+            *(f"{folder}: {doubt}" for doubt in name.doubts),
             *_log_without_facts(logs, log),
             *_missing_from_run(folder, entries),
         ),
     )
-
-
-def _unused_date(folder: Path, name: RunName) -> Iterator[str]:
-    """Yield a warning about a date in the name of a run that cannot be when the brain was imaged."""
-    if name.doubtful_date is not None:
-        yield (
-            f"{folder}: its name, read as year, month and day, says that the brain was imaged on {name.doubtful_date}, "
-            "which is in the future, after the analysis or long before it, and is not used; give the date and the time "
-            "as acquired in the plan"
-        )
 
 
 def _log_without_facts(logs: Sequence[Path], log: RunLog) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -138,11 +139,11 @@ def check_plane_tables(tree: Tree) -> Iterator[Finding]:
 def check_repeated_images(tree: Tree) -> Iterator[Finding]:
     """Check that no two raw images have the same pixels in every plane; images of one value do not count."""
     raw = {image.stem: image for image in tree.images if image.path.parts[0].startswith("sub-")}
-    first_with: dict[_Key, Image] = {}
+    first_with: dict[str, Image] = {}
     for image in raw.values():
         file = _plane_table(tree, image)
-        hashes = tuple(row.get("sha256", "") for row in rows_of(tree.root / file)) if file is not None else ()
-        first = first_with.setdefault(hashes, image)
+        hashes = [row.get("sha256", "") for row in rows_of(tree.root / file)] if file is not None else []
+        first = first_with.setdefault(sha256(" ".join(hashes).encode()).hexdigest(), image)
         if first is not image and len(set(hashes)) > 1:
             what = f"has the same pixels in every plane as {first.path}; check that they are not one brain twice"
             yield our_warning("RAW_IMAGE_REPEATED", image.path, what)
