@@ -12,16 +12,17 @@ from catnip2bids.bids.checksums import checked_files
 from catnip2bids.bids.provenance import is_ours
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.comparison import compare
+from catnip2bids.conversion import convert
 from catnip2bids.leftovers import LEFT_BEHIND, ignored, is_leftover, kind_of_file, leftovers_below
 from catnip2bids.ome import image_size, unexpected_files
 from catnip2bids.packaging import package
-from catnip2bids.plan import make_plan, match_plan, problems_of, read_plan, write_plan
+from catnip2bids.plan import make_plan, match_plan, problems_of, read_plan, report_on, write_plan
 from catnip2bids.progress import Progress
 from catnip2bids.restoration import restore
 from catnip2bids.scanning import scan
 from catnip2bids.validation import validate
 from catnip2bids.verification import verify
-from runs import FLOX, KO_NAME, RAW, settings, state_of, write_l0
+from runs import FLOX, KO_NAME, RAW, Collector, settings, state_of, write_l0
 
 FILES = [
     *("._Z0001.tif", ".DS_Store", "Icon\r", ".ds_store", "Thumbs.db", "THUMBS.DB", "ehthumbs.db", "Desktop.ini"),
@@ -64,6 +65,39 @@ def test_what_people_and_programs_mean_is_no_leftover(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert leftovers_below(tmp_path) == []
     assert not any(is_leftover(path) for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"Z5.tif.{ending}" for ending in ("part", "filepart", "partial", "tmp", "TMP", "crdownload", "download")),
+        ".Z5.tif.aB3xYz",
+    ],
+)
+def test_names_of_unfinished_copies_are_told_whatever_reads_them(tmp_path: Path, name: str) -> None:
+    run = write_l0(tmp_path / "source", KO_NAME, only=("640_N4",))
+    (run / "640_N4" / name).write_bytes(b"")
+    text = f"{run / '640_N4'}: {name} looks like an unfinished copy; finish copying and run again"
+    for warnings in (
+        report_on(scan(run)).warnings,
+        package(run, tmp_path / "dataset", settings()).warnings,
+        converted_with_warnings(run / "640_N4", tmp_path / "image.ome.zarr"),
+    ):
+        assert [warning for warning in warnings if "unfinished" in warning] == [text]
+
+
+def test_several_unfinished_copies_are_one_warning_of_convert(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, KO_NAME, only=("640_N4",))
+    for name in ("Z7.tif.part", "Z6.tif.part", "~WRD0001.tmp", ".config", "notes.txt", "Z0001.tif.bak"):
+        (run / "640_N4" / name).write_bytes(b"x")
+    (warning,) = converted_with_warnings(run / "640_N4", tmp_path / "image.ome.zarr")
+    assert "Z6.tif.part, Z7.tif.part look like unfinished copies" in warning.replace(" and ", ", ")
+
+
+def converted_with_warnings(slices: Path, image: Path) -> list[str]:
+    collector = Collector()
+    convert(slices, image, (3.7, 3.7, 5.0), progress=collector)
+    return collector.warnings
 
 
 def test_what_was_ignored_is_counted_with_a_few_names() -> None:

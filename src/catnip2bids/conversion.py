@@ -31,7 +31,7 @@ from catnip2bids.enums import (
 )
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_shape
-from catnip2bids.leftovers import ignored, leftovers_below
+from catnip2bids.leftovers import ignored, leftovers_below, unfinished_copies
 from catnip2bids.locks import lock_output
 from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
 from catnip2bids.ome.ome_tiff import pixel_type
@@ -192,6 +192,8 @@ def _ending_of(target: Path) -> str:
 def _complete_volume(source: Path, slice_number: str | None, progress: Progress) -> Volume:
     if leftovers := leftovers_below(source):
         progress.note(ignored(leftovers))
+    for warning in unfinished_copies(source, source.iterdir()) if source.is_dir() else ():
+        progress.warning(warning)
     inspection = inspect_volume(source, slice_number)
     if inspection.volume is None or inspection.problems:
         raise SourceError(*first_problems(inspection.problems))

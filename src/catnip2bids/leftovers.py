@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from pathlib import Path
 
-from catnip2bids.formatting import format_count
+from catnip2bids.formatting import format_count, format_list
 
 LEFT_BEHIND = "left behind by an operating system, network storage or another program"
 
@@ -60,6 +60,11 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 
 _ANY_FILE, _ANY_FOLDER = _any_of(_FILES), _any_of(_FOLDERS)
 _EACH_FILE = {pattern: _any_of([pattern]) for pattern in _FILES}
+_UNFINISHED = re.compile(
+    r".+\.(?:part|partial|filepart|tmp|temp|crdownload|opdownload|download)|"  # browsers, WinSCP, curl, programs
+    r"\..+\.[0-9a-z]{6}",  # rsync
+    re.IGNORECASE,
+)
 _EXAMPLES = 3
 _IMAGE = ".zarr"
 
@@ -102,6 +107,16 @@ def leftovers_below(folder: Path, *, into_images: bool = False) -> list[Path]:
 def kind_of_file(name: str) -> str:
     """Return the pattern that matches the name of a leftover file, such as ``._*``."""
     return next(pattern for pattern, regex in _EACH_FILE.items() if regex.match(name))
+
+
+def unfinished_copies(folder: Path, files: Iterable[Path]) -> tuple[str, ...]:
+    """Return a warning about files below a folder whose names show that copying has not finished."""
+    found = [path for path in sorted(without_leftovers(files)) if _UNFINISHED.fullmatch(path.name)]
+    if not found:
+        return ()
+    names = format_list([path.relative_to(folder).as_posix() for path in found])
+    what = "looks like an unfinished copy" if len(found) == 1 else "look like unfinished copies"
+    return (f"{folder}: {names} {what}; finish copying and run again",)
 
 
 def ignored(leftovers: Sequence[Path]) -> str:

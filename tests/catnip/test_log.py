@@ -53,6 +53,13 @@ def test_settings(log: RunLog) -> None:
     assert log.fields["Cell radii (in pixels)"] == "2,3,4"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_logs_that_windows_saved_again_say_the_same(tmp_path: Path, log: RunLog, encoding: str) -> None:
+    text = TODAY.replace("\n", "\r\n")
+    with_bom = f"\ufeff{text}" if encoding[-3:] in ("-le", "-be") else text
+    assert read_log(written(tmp_path, with_bom.encode(encoding))) == log
+
+
 def test_only_the_first_block_is_read(log: RunLog) -> None:
     assert "Later" not in log.fields
     assert not any(key.startswith(("bash", "Warning")) for key in log.fields)

@@ -81,6 +81,102 @@ def test_a_channel_is_no_animal() -> None:
     assert parse_run_name("640_LH_2026-05-02_09-12-33") == RunName(hemisphere="L")
 
 
+@pytest.mark.parametrize(
+    ("name", "source_id"),
+    [
+        ("640_45670_ko_LH_2026-05-02_09-12-33", "45670_ko"),
+        ("561_45670-ko_LH_2026-05-02_09-12-33", "45670-ko"),
+        ("640_LH_45670_ko_2026-05-02_09-12-33", "45670_ko"),
+        ("640_210810_45670_ko_LH", "45670_ko"),
+        ("210810_640_45670_ko_LH", "45670_ko"),
+        ("210810_123_5xFAD_f_LH", "123_5xFAD"),
+        ("101_ko_LH", "101_ko"),
+        ("640_12_ko_LH_2026-05-02_09-12-33", None),
+        ("210810_640_12_ko_LH", None),
+        ("640_M12_ko_LH_2026-05-02_09-12-33", None),
+        ("640_AB1234_ko_LH", None),
+    ],
+)
+def test_a_channel_before_an_id_is_no_part_of_it(name: str, source_id: str | None) -> None:
+    assert parse_run_name(name).source_id == source_id
+
+
+def test_the_id_of_a_parent_decides_where_a_channel_could_be_an_id() -> None:
+    assert parse_run_name("640_12_LH_2026-05-02_09-12-33", [PARENT]).animal_id == "45925"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"210810_45670_ko_LH_14-48-50{ending}" for ending in (" (1)", "(2)", "_copy", " copy 2", " - Copy (2)")),
+        *(
+            f"210810_45670_ko_LH{ending}"
+            for ending in (" - Kopie", "_Kopie", " (Kopie)", " (another copy)", " copy copy")
+        ),
+        "210810_45670_ko_LH_2026-05-02_09-12-33 (1)",
+        "Copy of 210810_45670_ko_LH",
+    ],
+)
+def test_marks_of_copies_are_no_part_of_a_name(name: str) -> None:
+    run = parse_run_name(name)
+    assert (run.source_id, run.hemisphere, run.date) == ("45670_ko", "L", dt.date(2021, 8, 10))
+
+
+def test_other_endings_stay() -> None:
+    assert parse_run_name("45670_ko_LH_old").genotype == "ko_old"
+    assert parse_run_name("45670_ko_LH_photocopy").genotype == "ko_photocopy"
+
+
+@pytest.mark.parametrize(
+    ("date", "ending", "read"),
+    [
+        ("081021", "_decon_2021-10-28_12-39-11", dt.date(2008, 10, 21)),
+        ("120810", "_2021-10-28_12-39-11", dt.date(2012, 8, 10)),
+        ("311210", "_decon_2021-10-28_12-39-11", dt.date(2031, 12, 10)),
+        ("211110", "_14-48-50_decon_2021-10-28_12-39-11", dt.date(2021, 11, 10)),
+        ("211110", "_2021-10-28_12-39-11", dt.date(2021, 11, 10)),
+        ("20991231", "", dt.date(2099, 12, 31)),
+        ("260503", "_2026-05-02_09-12-33 (1)", dt.date(2026, 5, 3)),
+    ],
+)
+def test_impossible_dates_are_not_used(date: str, ending: str, read: dt.date) -> None:
+    run = parse_run_name(f"{date}_45670_ko_LH{ending}")
+    assert (run.date, run.acquired) == (None, None)
+    (doubt,) = run.doubts
+    assert str(read) in doubt
+    assert (run.animal_id, run.genotype, run.hemisphere) == ("45670", "ko", "L")
+
+
+def test_a_date_of_a_parent_is_compared_with_the_analysis_too() -> None:
+    run = parse_run_name("640_2021-05-02_09-12-33", ["210810_45670_ko_LH"])
+    assert (run.animal_id, run.date) == ("45670", None)
+    assert "2021-08-10" in " ".join(run.doubts)
+
+
+@pytest.mark.parametrize("year", ["0000", "1999", "2021"])
+def test_a_date_without_a_possible_analysis_is_used(year: str) -> None:
+    date = parse_run_name(f"210810_45670_ko_LH_{year}-99-99_12-39-11").date
+    assert date == dt.date(2021, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "sex", "animal_id"),
+    [
+        ("210810_M_12_wt_RH", None, "12"),
+        ("210810_F_45670_ko_LH", None, "45670"),
+        ("640_f_45670_ko_LH_2026-05-02_09-12-33", None, "45670"),
+        ("45670_M_2_LH", None, "45670"),
+        ("210810_female_12_wt_RH", "F", "12"),
+        ("210810_45670_ko_F_640_LH", "F", "45670"),
+        ("210810_45670_ko_f_LH_14-48-50", "F", "45670"),
+    ],
+)
+def test_a_letter_before_an_id_or_a_number_is_no_sex(name: str, sex: str | None, animal_id: str) -> None:
+    run = parse_run_name(name)
+    assert (run.sex, run.animal_id) == (sex, animal_id)
+    assert len(run.doubts) == (sex is None)
+
+
 @pytest.mark.parametrize("parent", ["pytest-of-root", "test_package0", "tmp1234", "data", "20211029_LH", "LH"])
 def test_unrelated_parents_yield_nothing(parent: str) -> None:
     assert parse_run_name("640_2026-05-02_09-12-33", [parent]) == RunName()
@@ -126,30 +222,38 @@ IDS = st.from_regex(r"[A-Z]{0,2}[0-9]{4,5}(-[a-z]{2})?", fullmatch=True)
 GENOTYPES = st.sampled_from(["ko", "WT", "flox", "Ai14", "ko_het", "cre-pos"])
 SEXES = st.sampled_from([("female", "F"), ("Male", "M"), ("m", "M"), ("F", "F")])
 SIDES = st.sampled_from([("LH", "L"), ("rh", "R"), ("WB", "B"), ("left", "L")])
-DATES = st.dates(dt.date(2000, 1, 1), dt.date(2099, 12, 31))
 TIMES = st.times().map(lambda time: time.replace(microsecond=0))
+DATED_ENDINGS = st.one_of(
+    [
+        st.tuples(st.none() | st.dates(earliest, latest), st.just(ending))
+        for ending, earliest, latest in (
+            ("", dt.date(2000, 1, 1), dt.date(2026, 1, 1)),
+            ("_decon_2021-10-28_12-39-11", dt.date(2016, 1, 1), dt.date(2021, 10, 28)),
+            ("_2025-05-02_09-12-33", dt.date(2020, 1, 1), dt.date(2025, 5, 2)),
+        )
+    ]
+)
 
 
 @given(
-    date=st.none() | DATES,
+    dated_ending=DATED_ENDINGS,
     date_format=st.sampled_from(["%y%m%d", "%Y%m%d"]),
     animal_id=IDS,
     genotype=st.none() | GENOTYPES,
     sex=st.none() | SEXES,
     side=SIDES,
     time=st.none() | TIMES,
-    ending=st.sampled_from(["", "_decon_2021-10-28_12-39-11", "_2026-05-02_09-12-33"]),
 )
 def test_names_composed_from_parts_are_read_back(
-    date: dt.date | None,
+    dated_ending: tuple[dt.date | None, str],
     date_format: str,
     animal_id: str,
     genotype: str | None,
     sex: tuple[str, str] | None,
     side: tuple[str, str],
     time: dt.time | None,
-    ending: str,
 ) -> None:
+    date, ending = dated_ending
     parts = [
         date and date.strftime(date_format),
         animal_id,

@@ -6,13 +6,14 @@ import gzip
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from catnip2bids import Format, Naming, OmeZarrVersion, open_volume, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
@@ -24,6 +25,7 @@ from catnip2bids.packaging.removal import remove_animal
 from catnip2bids.reporting.check_results import CheckResults, read_check_result
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
+from made_up import Array
 from runs import mentions, read_tsv, settings, state_of
 
 __all__ = ["demo_cohort", "demo_dataset"]
@@ -213,6 +215,46 @@ def test_a_damaged_list_is_a_warning_and_the_cells_are_found_again(cohort: Path,
     assert [text for text in again.warnings if "cellpixelIDlist" in text] == [
         text for text in result.warnings if "cellpixelIDlist" in text
     ]
+
+
+def rewrite_segmentation(cohort: Path, change: Callable[[Array], Array]) -> Path:
+    (stack,) = cohort.rglob("FRSTseg_00010000.tif")
+    tifffile.imwrite(stack, change(tifffile.imread(stack)), metadata=None)
+    return stack
+
+
+@pytest.mark.parametrize(
+    ("change", "values"),
+    [
+        (lambda pixels: pixels // 255, "voxels of 1;"),
+        (lambda pixels: pixels > 0, "voxels of 1;"),
+        (lambda pixels: np.minimum(pixels, 254), "voxels of 254;"),
+        (lambda pixels: (pixels > 0) * np.float32(7), "voxels of 7;"),
+    ],
+)
+def test_a_segmentation_with_other_values_than_catnips_is_a_warning_each_time(
+    cohort: Path, tmp_path: Path, change: Callable[[Array], Array], values: str
+) -> None:
+    stack = rewrite_segmentation(cohort, change)
+    for _ in range(2):
+        result = package([cohort], tmp_path / "dataset", settings())
+        assert result.ok
+        assert mentions(result.warnings, str(stack), values, "255")
+        assert mentions(result.warnings, f"sub-{L0}", "FRSTseg10000_counts.tsv: no region", "FRSTseg10000_SPIM")
+        assert len([text for text in result.warnings if "_counts.tsv: no region" in text]) == 1
+
+
+def test_an_inverted_segmentation_is_a_warning_since_no_count_is_proven(cohort: Path, tmp_path: Path) -> None:
+    rewrite_segmentation(cohort, lambda pixels: 255 - pixels)
+    warnings = package([cohort], tmp_path / "dataset", settings()).warnings
+    assert mentions(warnings, "FRSTseg10000_counts.tsv: no region")
+    assert not mentions(warnings, "voxels of")
+
+
+def test_catnips_own_results_give_no_warning_about_cells(cohort: Path, tmp_path: Path) -> None:
+    warnings = package([cohort], tmp_path / "dataset", settings()).warnings
+    assert not mentions(warnings, "no region")
+    assert not mentions(warnings, "voxels of")
 
 
 def test_a_list_with_cells_of_other_regions_is_not_used(cohort: Path, tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_values_keep_their_meaning(column: str, text: str, value: str) -> None:
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one animal, whose names do not agree on its sex."""
     folder = tmp_path_factory.mktemp("participants") / "cohort"
-    for name in (KO_NAME, MALE_NAME):
-        write_l0(folder, name, only=RAW)
+    for seed, name in enumerate((KO_NAME, MALE_NAME)):
+        write_l0(folder, name, only=RAW, seed=seed)
     return folder
 
 

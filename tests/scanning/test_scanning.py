@@ -394,6 +394,30 @@ def test_what_every_run_has_is_missed(tmp_path: Path) -> None:
     assert "threshold 10000" in no_counts
 
 
+def test_what_is_not_used_of_a_name_is_a_warning(tmp_path: Path) -> None:
+    run = write_l0(tmp_path, "081021_M_45670_ko_LH_14-48-50_decon_2021-10-28_12-39-11")
+    of_sex, of_date = only_run(tmp_path).warnings
+    assert of_sex.startswith(f"{run}: M before 45670")
+    assert of_date.startswith(f"{run}: the date in its name")
+    assert "acquired" in of_date
+
+
+def test_the_log_is_read_that_says_something_of_the_run(tmp_path: Path) -> None:
+    run = write_l2(tmp_path, TODAY)
+    (run / "0.log").write_text("ANTs: iteration 1")
+    assert only_run(tmp_path).log.atlas_version == "v2"
+    assert not only_run(tmp_path).warnings
+
+
+@pytest.mark.parametrize("text", ["", "=== Image Info ===\nImage si", "\ufeffnotes"])
+def test_a_log_that_says_nothing_of_the_run_is_a_warning(tmp_path: Path, text: str) -> None:
+    run = write_l2(tmp_path, TODAY)
+    log = run / f"{TODAY_NAME}.log.txt"
+    log.write_text(text)
+    (warning,) = only_run(tmp_path).warnings
+    assert warning.startswith(f"{log}: says neither the atlas version")
+
+
 def test_counts_whose_cells_cannot_be_found_are_a_warning(tmp_path: Path) -> None:
     write_l2(tmp_path)
     (segmentation,) = tmp_path.rglob("FRSTseg_00010000")

@@ -278,3 +278,27 @@ def test_the_counts_of_many_animals_are_no_fault(tmp_path: Path, table: str, ign
     tree = read_tree(tmp_path)
     assert [path.as_posix() for path, _ in oversized(tmp_path, tree.documents)] == ([table] if is_read else [])
     assert not [finding for finding in cross_check(tree) if finding.code == "TABLE_UNREADABLE"]
+
+
+DIFFERENT = [f"{plane:064x}" for plane in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("hashes", "others", "is_found"),
+    [
+        (DIFFERENT, DIFFERENT, True),
+        (DIFFERENT, [*DIFFERENT[:-1], "f" * 64], False),
+        (["0" * 64] * 12, ["0" * 64] * 12, False),  # images of one value
+    ],
+)
+def test_the_same_raw_image_of_two_animals_is_a_warning(
+    dataset: Path, hashes: list[str], others: list[str], is_found: bool
+) -> None:
+    other = RAW_ZARR.replace("45670ko", "45760ko")
+    shutil.copytree(dataset / RAW_ZARR, dataset / other)
+    for image, sha256 in ((RAW_ZARR, hashes), (other, others)):
+        rows = [f"{plane}\tZ{plane}.tif\t{one}\n" for plane, one in enumerate(sha256)]
+        write(f"{RECORDS}/pixels/{Path(image).name}.tsv", "plane\tsource\tsha256\n" + "".join(rows))(dataset)
+    found = [one for one in cross_check(read_tree(dataset)) if one.code == "RAW_IMAGE_REPEATED"]
+    assert [(one.severity, one.file) for one in found] == ([(Severity.WARNING, other)] if is_found else [])
+    assert all(RAW_ZARR in one.message for one in found)

@@ -6,6 +6,7 @@ huge.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,6 +53,11 @@ class RunLog:
             for folder in filter(None, reversed(folders)):
                 return f"v{int(folder[1])}"
         return None
+
+    @property
+    def has_facts(self) -> bool:
+        """Whether it says anything that packaging and its checks use."""
+        return any((self.atlas_version, self.downsampling, self.image_shape))
 
     @property
     def downsampling(self) -> tuple[float, float, float] | None:
@@ -120,7 +126,9 @@ def read_log(path: Path) -> RunLog:
 def _block(path: Path) -> Iterator[str]:
     """Yield the lines between the first "Image Info" heading and the next rule."""
     is_inside = False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with path.open("rb") as file:
+        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows' Notepad and PowerShell save
+    with path.open(encoding="utf-16" if is_utf16 else "utf-8-sig", errors="replace") as file:
         for _ in range(_MAX_LINES):
             line = file.readline(_MAX_LINE_LENGTH)
             if not line or (is_inside and line.startswith(_RULE)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from unicodedata import normalize
 
@@ -47,6 +47,20 @@ _DATE = re.compile(r"((?:20)?[0-9]{2})([0-9]{2})([0-9]{2})")
 _TIME = re.compile(r"([0-9]{2})-([0-9]{2})-([0-9]{2})")
 _ANALYSIS_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHANNEL = re.compile(r"[0-9]{3}")
+_LONG_NUMBER = re.compile(r"[0-9]{4}")  # how ids that are no channels begin
+_COPY = re.compile(
+    r"^(?:copy of|kopie von) +|"
+    r"(?:[ _-]+(?:copy|kopie)(?: ?\(?[0-9]{1,2}\)?)?| ?\((?:[0-9]{1,2}|[^()]{0,9}(?:copy|kopie))\))+$",
+    re.IGNORECASE,
+)
+"""What file managers and browsers write before and after the name of a copy."""
+
+_LONGEST_WAIT = dt.timedelta(days=6 * 366)
+"""The longest time from imaging to the analysis by CATNIP.
+
+A month that is read as a year (081021, which is August 10, 2021 in the US, as 2008) gives a year up to 2012, which is
+further away. Brains of CATNIP's first years, which are analysed again today, keep their date.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class RunName:
         ``"M"`` or ``"F"``.
     hemisphere
         ``"L"``, ``"R"`` or ``"B"`` (both: the whole brain).
+    doubts
+        What in the name is not used, since it cannot be right or has two meanings.
     """
 
     date: dt.date | None = None
@@ -71,6 +87,7 @@ class RunName:
     sex: Sex | None = None
     hemisphere: Hemisphere | None = None
     time: dt.time | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def acquired(self) -> dt.datetime | None:
@@ -100,6 +117,7 @@ class RunName:
             sex=self.sex or other.sex,
             hemisphere=self.hemisphere or other.hemisphere,
             time=self.time or other.time,
+            doubts=self.doubts + other.doubts,
         )
 
 
@@ -133,7 +151,22 @@ def parse_run_name(name: str, parents: Sequence[str] = ()) -> RunName:
             run = run if is_in_id else run.filled_from(RunName(genotype=parent))
         elif found.animal_id == animal_id:
             run = run.filled_from(found)
-    return run
+    return _with_possible_date(run, name)
+
+
+def _with_possible_date(run: RunName, name: str) -> RunName:
+    """Set a date aside if it is in the future, after the analysis in the name, or long before it."""
+    today = dt.datetime.now(tz=dt.UTC).date() + dt.timedelta(days=1)  # wherever the microscope is
+    dates = filter(None, map(_as_iso_date, _ANALYSIS_DATE.findall(name)))
+    analysed = max((date for date in dates if date.year >= 2000), default=None)
+    earliest, latest = (analysed - _LONGEST_WAIT, min(analysed, today)) if analysed else (dt.date.min, today)
+    if run.date is None or earliest <= run.date <= latest:
+        return run
+    doubt = (
+        f"the date in its name, read as year, month and day, is {run.date}: this is in the future, after the analysis "
+        "or long before it, and is not used; give date and time as acquired in the plan"
+    )
+    return replace(run, date=None, doubts=(*run.doubts, doubt))
 
 
 def _read_run(name: str, ids_around: Collection[str]) -> RunName:
@@ -179,17 +212,48 @@ def _read(name: str, ids_around: Collection[str] = ()) -> tuple[RunName, list[st
         for at, word in enumerate(words)
         if at != sex_at and at not in hemispheres and word not in times and word.lower() not in fillers
     ]
-    date = _as_date(words[0]) if words else None
-    if date and (_names_animal(others[1:]) or (ids_around and words[0] not in ids_around) or len(words[0]) == 8):
-        others = others[1:]
+    others = _without_channel(others)
+    first = others[0] if others else ""
+    date = _as_date(first)
+    if date and (_names_animal(others[1:]) or (ids_around and first not in ids_around) or len(first) == 8):
+        others = _without_channel(others[1:], is_dated=True)
     else:
         date = None  # an id that looks like a date
     while len(others) > 1 and (_as_date(others[-1]) or _CHANNEL.fullmatch(others[-1])):
         others = others[:-1]
     if others and len(others[0]) == 8 and _as_date(others[0]):
         others = others[1:]
-    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=_as_time(times[0]) if times else None)
-    return found, others, bool(date or sex or hemisphere or has_decon)
+    time = _as_time(times[0]) if times else None
+    found = RunName(date=date, sex=sex, hemisphere=hemisphere, time=time)
+    has_structure = bool(date or sex or hemisphere or has_decon)
+    return _with_possible_sex(found, words, sex_at, others), others, has_structure
+
+
+def _with_possible_sex(run: RunName, words: Sequence[str], sex_at: int | None, others: Sequence[str]) -> RunName:
+    """Set a sex aside that is a letter before the id or a number: M_12 may be mouse 12."""
+    if sex_at is None or sex_at + 1 == len(words) or words[sex_at].lower() not in _SEX_LETTERS:
+        return run
+    letter, after = words[sex_at : sex_at + 2]
+    if after not in others[:1] and not (after in others and after.isdigit()):
+        return run
+    doubt = (
+        f"{letter} before {after} in its name may be the sex or a part of the id, and is used as neither; give the sex "
+        "in the plan, and the subject if it is wrong"
+    )
+    return replace(run, sex=None, doubts=(doubt,))
+
+
+def _without_channel(words: list[str], *, is_dated: bool = False) -> list[str]:
+    """Leave out a channel before an id (640_45670_ko); return no words if either number could be the id (640_12_ko).
+
+    After a date, a channel is rare: there, a number of three digits is the id of an animal with a genotype such as
+    5xFAD.
+    """
+    if len(words) < 2 or not _CHANNEL.fullmatch(words[0]) or not re.search("[0-9]", words[1]):
+        return words
+    if _LONG_NUMBER.match(words[1]):
+        return words[1:]
+    return words if is_dated and not words[1].isdigit() else []
 
 
 def _first_known(words: Sequence[str], *tables: Mapping[str, _T]) -> tuple[int | None, _T | None]:
@@ -204,6 +268,7 @@ def _first_known(words: Sequence[str], *tables: Mapping[str, _T]) -> tuple[int |
 def _words(name: str) -> tuple[list[str], bool]:
     """Split a name without the suffixes of deconvolution and analysis; tell whether it contains decon."""
     name = normalize("NFC", name)  # macOS and Linux may encode the accents of one id in different ways
+    name = _COPY.sub("", name.strip())
     words = [word.strip() for word in name.split("_") if word.strip()]
     lower = [word.lower() for word in words]
     has_decon = "decon" in lower
@@ -234,6 +299,13 @@ def _as_date(word: str) -> dt.date | None:
     year, month, day = (int(part) for part in match.groups())
     try:
         return dt.date(year if year >= 2000 else 2000 + year, month, day)
+    except ValueError:
+        return None
+
+
+def _as_iso_date(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
     except ValueError:
         return None
 

@@ -71,6 +71,21 @@ class CellsTask:
         are_there = all((dataset / table).is_file() for table in (self.table, self.uncounted))
         return are_there and record is not None and record.fingerprint == self.fingerprint()
 
+    def warn(self, record: CellsRecord | None, log: PackageLog) -> None:
+        """Log what may be wrong with CATNIP's list of cells, or with its table of counts."""
+        if record is None:
+            return
+        if record.list_problem is not None:
+            log.warning(f"{self.cell_list}: {record.list_problem}")
+        with_cells = {index for index, row in self.counts.items() if row.cell_count}
+        not_proven = {difference.index for difference in record.differences}
+        if record.origin != "cell list" and with_cells and with_cells <= not_proven:
+            image = self.images.filtered if record.origin == "filtered" else self.images.segmentation
+            log.warning(
+                f"{_counts_beside(self.table)}: no region with cells has as many of them in {image}, so none of its "
+                "counts is proven; check that both are of the same run of CATNIP"
+            )
+
     @property
     def n_voxels(self) -> int:
         """Voxels to read."""
@@ -86,9 +101,7 @@ def cells_tasks(dataset: Path, tasks: RunTasks, record: RunRecord) -> list[Cells
     found = []
     for images in images_of_cells(record.images):
         table = tasks.cells_target(images.threshold)
-        counts = _read_counts(
-            safe_path(dataset, table.with_name(table.name.removesuffix(CELLS_ENDING) + COUNTS_ENDING))
-        )
+        counts = _read_counts(safe_path(dataset, _counts_beside(table)))
         x, y, z = record.images[images.segmentation].voxel_size_um
         found.append(
             CellsTask(
@@ -133,6 +146,10 @@ def expected_tables(tasks: RunTasks) -> list[PurePosixPath]:
     return [*counted, *map(_uncounted, counted)]
 
 
+def _counts_beside(table: PurePosixPath) -> PurePosixPath:
+    return table.with_name(table.name.removesuffix(CELLS_ENDING) + COUNTS_ENDING)
+
+
 def _uncounted(table: PurePosixPath) -> PurePosixPath:
     return table.with_name(table.name.removesuffix(CELLS_ENDING) + UNCOUNTED_ENDING)
 
@@ -143,14 +160,12 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
     make_folder(folder)
     with open_row_files(folder) as row_files:
         listed, list_problem = _listed_cells(dataset, task, row_files)
-        if list_problem is not None:
-            log.warning(f"{task.cell_list}: {list_problem}")
         origin, tally = _find(dataset, task, listed, resources, log, row_files)
         proven = frozenset(index for index, row in task.counts.items() if row.cell_count == tally.counted[index])
         row_files.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
         row_files.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
     log.copied += [task.table, task.uncounted]
-    return CellsRecord(
+    record = CellsRecord(
         origin=origin,
         fingerprint=task.fingerprint(),
         list_problem=list_problem,
@@ -163,6 +178,8 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
         n_regions_proven=len(proven),
         differences=differences(tally, task.rule, {index: row.cell_count for index, row in task.counts.items()}),
     )
+    task.warn(record, log)
+    return record
 
 
 def remove_tables(dataset: Path, table: str, log: PackageLog) -> None:

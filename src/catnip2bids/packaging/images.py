@@ -15,10 +15,14 @@ from catnip2bids.bids.dataset_paths import sidecar_of
 from catnip2bids.bids.plane_hashes import PlaneRecord, hashes_path, write_hashes
 from catnip2bids.bids.provenance import ImageRecord
 from catnip2bids.bids.tables import UNKNOWN
-from catnip2bids.build_image import METADATA_FORMAT, build_image
+from catnip2bids.build_image import METADATA_FORMAT, build_image, unnamed_labels_warning
+from catnip2bids.catnip.atlas import UNLISTED, AtlasTable
+from catnip2bids.catnip.component_type import Content
+from catnip2bids.cells.connected_components import INSIDE_CELLS
 from catnip2bids.engine import ProgressCallbacks, Scheduler
 from catnip2bids.errors import WriteError
-from catnip2bids.ome import OmeZarrImage, OmeZarrVersion, description_sha256, image_size, write_labels_group
+from catnip2bids.formatting import format_count, format_list
+from catnip2bids.ome import OmeZarr, OmeZarrImage, OmeZarrVersion, description_sha256, image_size, write_labels_group
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.progress import Progress
@@ -86,6 +90,24 @@ def make_image(
         n_bytes=size.n_bytes,
         description_sha256=description_sha256(dataset / task.target),
     )
+
+
+def value_warnings(task: ImageTask, record: ImageRecord, atlas: AtlasTable) -> Iterator[str]:
+    """Yield what may be wrong with the values of labels and of binary segmentations."""
+    values = set(record.label_values or ())
+    if task.component.content == Content.LABELS:
+        if unlisted := atlas.unlisted_values(values):
+            in_no_table = f"{format_count(len(unlisted), 'label value')} in no table"
+            listed = format_list([*map(str, unlisted)])
+            yield f"{task.entry.location}: {in_no_table}: {listed}; listed as {UNLISTED}_... in dseg.tsv"
+        if isinstance(task.spec.format, OmeZarr) and task.spec.name_label is None:
+            yield unnamed_labels_warning(task.entry.location, task.volume.dtype)
+    if task.component.is_segmentation and (others := sorted(values - {0, INSIDE_CELLS})):
+        yield (
+            f"{task.entry.location}: has voxels of {format_list([*map(str, others)])}; CATNIP writes {INSIDE_CELLS} "
+            f"inside cells and 0 outside, and only voxels of {INSIDE_CELLS} are found as cells; replace it by the file "
+            "that CATNIP wrote"
+        )
 
 
 def _exists(task: ImageTask, dataset: Path) -> bool:

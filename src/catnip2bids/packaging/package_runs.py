@@ -38,6 +38,7 @@ from catnip2bids.packaging.estimate_size import expected_result
 from catnip2bids.packaging.images import make_image
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.preflight import Preflight, run_preflight
+from catnip2bids.packaging.repeated_images import repeated_images
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.packaging.settings import Options, Settings
@@ -165,7 +166,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 runs=preflight.runs,
                 participants=preflight.participants,
             ).write()
-            for message in messages:
+            for message in (*messages, *repeated_images(dataset, provenance)):
                 log.warning(message)
             _write_plan(preflight)
             for packager in packagers:

@@ -22,18 +22,22 @@ from catnip2bids.bids.dataset_paths import (
 )
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import ImageRecord, RunRecord
-from catnip2bids.build_image import unnamed_labels_warning
-from catnip2bids.catnip.atlas import UNLISTED
 from catnip2bids.catnip.component_type import Action, Content
 from catnip2bids.catnip.components import component_of
 from catnip2bids.catnip.counts import counted_segmentation
-from catnip2bids.enums import Format
 from catnip2bids.errors import Catnip2bidsError, SourceError, WorkerError, WriteError
-from catnip2bids.formatting import format_count, format_list
+from catnip2bids.formatting import format_count
 from catnip2bids.ome import OmeZarrVersion, is_label_type
 from catnip2bids.packaging.cells import CellsTask, cells_tasks, remove_tables, write_cells
 from catnip2bids.packaging.copies import copy_verbatim, private_words
-from catnip2bids.packaging.images import current_metadata, embed_labels, is_current, remove_image, replace_metadata
+from catnip2bids.packaging.images import (
+    current_metadata,
+    embed_labels,
+    is_current,
+    remove_image,
+    replace_metadata,
+    value_warnings,
+)
 from catnip2bids.packaging.preflight import Preflight
 from catnip2bids.packaging.region_tables import write_counts
 from catnip2bids.packaging.result import PackageLog
@@ -123,8 +127,8 @@ class RunPackager:
             record = self._record.cells.get(str(task.table))
             if self.preflight.settings.overwrite or not task.is_current(self._dataset, record):
                 missing.append(task)
-            elif record is not None and record.list_problem is not None:
-                self.log.warning(f"{task.cell_list}: {record.list_problem}")
+            else:
+                task.warn(record, self.log)
         return missing
 
     def write_cells(self, task: CellsTask) -> None:
@@ -223,16 +227,8 @@ class RunPackager:
 
     def _finish_image(self, task: ImageTask) -> None:
         discard_staging(safe_path(self._dataset, task.target))
-        if task.component.content == Content.LABELS:
-            unlisted = self.tasks.atlas.unlisted_values(self._record.images[str(task.target)].label_values or [])
-            if unlisted:
-                in_no_table = f"{format_count(len(unlisted), 'label value')} in no table"
-                values = format_list([*map(str, unlisted)])
-                self.log.warning(
-                    f"{task.entry.location}: {in_no_table}: {values}; listed as {UNLISTED}_... in dseg.tsv"
-                )
-            if self.preflight.settings.image_format == Format.OME_ZARR and task.spec.name_label is None:
-                self.log.warning(unnamed_labels_warning(task.entry.location, task.volume.dtype))
+        for text in value_warnings(task, self._record.images[str(task.target)], self.tasks.atlas):
+            self.log.warning(text)
 
     def _begin_record(self) -> RunRecord:
         """Replace the record of the run, but keep what describes its files; it is unfinished until `complete`."""

@@ -26,6 +26,7 @@ from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resour
 from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
 from catnip2bids.formatting import format_choices, format_shape
+from catnip2bids.leftovers import unfinished_copies
 from catnip2bids.progress import Progress
 from catnip2bids.scanning.entries import entries_below, files_below, links_out_of, recognised, refuse_odd_name, walk
 from catnip2bids.scanning.model import Entry, Run, Scan
@@ -161,16 +162,31 @@ def _run(folder: Path, source: Path, entries: Sequence[Entry]) -> Run:
     absolute = folder.resolve()
     logs = [entry.location for entry in entries if entry.component == LOG]
     with _raising_read_errors(folder):
-        log = read_log(logs[0]) if logs else RunLog(fields={})
+        log = max(map(read_log, logs), key=lambda found: found.has_facts, default=RunLog())  # others may have notes
+    name = parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN])
     return Run(
         folder=folder,
         source=folder.relative_to(source).as_posix(),
-        name=parse_run_name(absolute.name, [parent.name for parent in absolute.parents][:_PARENTS_THAT_MAY_NAME_A_RUN]),
+        name=name,
         log=log,
         layout=layout_of(frozenset(entry.path for entry in entries)),
         entries=tuple(_compared_with_run(entries, log)),
-        warnings=(*links_out_of([folder], source, "the source"), *_missing_from_run(folder, entries)),
+        warnings=(
+            *links_out_of([folder], source, "the source"),
+            *(f"{folder}: {doubt}" for doubt in name.doubts),
+            *_log_without_facts(logs, log),
+            *_missing_from_run(folder, entries),
+        ),
     )
+
+
+def _log_without_facts(logs: Sequence[Path], log: RunLog) -> Iterator[str]:
+    """Yield a warning about a log with which nothing can be compared."""
+    if logs and not log.has_facts:
+        yield (
+            f"{logs[0]}: says neither the atlas version nor the image size nor the downsampling factor, so the run is "
+            "not compared with them; copy it again from where CATNIP wrote it"
+        )
 
 
 def _inspected(entry: Entry) -> Entry:
@@ -270,8 +286,8 @@ def _measured(entry: Entry) -> Entry:
     broken = tuple(f"{file}: is a link to nowhere; bring the original back" for file in files if not file.exists())
     n_bytes = sum(file.stat().st_size for file in files if file.exists())
     links = [file for file in files if file != entry.location and file.exists()]
-    leading_out = links_out_of(links, entry.location, "its folder")
-    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + leading_out)
+    warnings = links_out_of(links, entry.location, "its folder") + unfinished_copies(entry.location.parent, files)
+    return replace(entry, n_files=len(files), n_bytes=n_bytes, problems=broken, warnings=entry.warnings + warnings)
 
 
 def _missing_from_run(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:

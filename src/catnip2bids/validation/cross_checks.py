@@ -138,4 +138,5 @@ _CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     sidecars.check_sources,
     sidecars.check_provenance,
     tables.check_plane_tables,
+    tables.check_repeated_images,
 )

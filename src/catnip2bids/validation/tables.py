@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count
 from catnip2bids.paths import exists
-from catnip2bids.validation.findings import Finding, our_error
+from catnip2bids.validation.findings import Finding, our_error, our_warning
 from catnip2bids.validation.sidecars import read_geometry
 from catnip2bids.validation.tree import RECORDS, ROOT, Image, Tree
 
@@ -128,13 +129,30 @@ def check_plane_tables(tree: Tree) -> Iterator[Finding]:
     if RECORDS not in tree.folders:
         return
     for image in tree.images:
-        names = (image.path.name, image.stem.name)
-        files = (RECORDS / "pixels" / f"{name}.tsv" for name in names)
-        file = next((file for file in files if (tree.root / file).is_file()), None)
+        file = _plane_table(tree, image)
         if file is None:
             yield our_error("PIXELS_MISSING", image.path, f"has no table of planes in {RECORDS}/pixels")
         else:
             yield from _compare_planes(tree, image, file)
+
+
+def check_repeated_images(tree: Tree) -> Iterator[Finding]:
+    """Check that no two raw images have the same pixels in every plane; images of one value do not count."""
+    raw = {image.stem: image for image in tree.images if image.path.parts[0].startswith("sub-")}
+    first_with: dict[str, Image] = {}
+    for image in raw.values():
+        file = _plane_table(tree, image)
+        hashes = [row.get("sha256", "") for row in rows_of(tree.root / file)] if file is not None else []
+        first = first_with.setdefault(sha256(" ".join(hashes).encode()).hexdigest(), image)
+        if first is not image and len(set(hashes)) > 1:
+            what = f"has the same pixels in every plane as {first.path}; check that they are not one brain twice"
+            yield our_warning("RAW_IMAGE_REPEATED", image.path, what)
+
+
+def _plane_table(tree: Tree, image: Image) -> PurePosixPath | None:
+    names = (image.path.name, image.stem.name)
+    files = (RECORDS / "pixels" / f"{name}.tsv" for name in names)
+    return next((file for file in files if (tree.root / file).is_file()), None)
 
 
 def _compare_planes(tree: Tree, image: Image, file: PurePosixPath) -> Iterator[Finding]:
