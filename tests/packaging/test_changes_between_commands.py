@@ -16,7 +16,7 @@ from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.plan import Plan
-from catnip2bids.validation.sidecars import check_pixel_sizes, check_sources
+from catnip2bids.validation.sidecars import check_pixel_sizes, check_provenance, check_sources
 from catnip2bids.validation.tree import read_tree
 from runs import (
     FLOX,
@@ -160,9 +160,11 @@ def test_an_unfinished_run_stays_a_problem_while_others_are_packaged(
     assert mentions(package([tmp_path / "two"], out, settings()).warnings, KO_PREFIX, "was interrupted")
     assert mentions([found.what for found in verify(out).file_problems], KO_PREFIX, "package its run again")
     assert mentions(report(out).problems, KO_PREFIX, "was interrupted")
+    assert [found.code for found in check_provenance(read_tree(out))] == ["RUN_UNFINISHED"]
     assert package([tmp_path / "one"], out, settings()).ok
     assert verify(out).ok
     assert not report(out).problems
+    assert not list(check_provenance(read_tree(out)))
 
 
 def test_what_an_interrupted_command_copied_can_be_excluded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

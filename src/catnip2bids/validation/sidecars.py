@@ -74,16 +74,21 @@ def check_readable(tree: Tree) -> Iterator[Finding]:
 
 
 def check_provenance(tree: Tree) -> Iterator[Finding]:
-    """Check that provenance.json exists in a dataset of ours and can be read."""
+    """Check that provenance.json exists in a dataset of ours, can be read, and names no run that is unfinished."""
     if RECORDS not in tree.folders:
         return
     if not (tree.root / _PROVENANCE).is_file():
         yield our_error("PROVENANCE_MISSING", _PROVENANCE, "does not exist: how this dataset was made is not known")
         return
     try:
-        read_object(tree.root / _PROVENANCE)
+        runs = read_object(tree.root / _PROVENANCE).get("runs")
     except _UNREADABLE as failure:
         yield our_error("PROVENANCE_INVALID", _PROVENANCE, f"cannot be read: {failure}")
+        return
+    for key, run in runs.items() if isinstance(runs, dict) else ():
+        if isinstance(run, dict) and run.get("unfinished") is True:
+            what = f"packaging {key} was interrupted, so its files may not fit each other; package its run again"
+            yield our_error("RUN_UNFINISHED", _PROVENANCE, what)
 
 
 def packaged_images(tree: Tree) -> Iterator[str]:
