@@ -22,6 +22,7 @@ from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
 from catnip2bids.reporting.check_results import CheckResults, read_check_result
+from catnip2bids.verification.result import VolumeDifference
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from runs import mentions, read_tsv, settings, state_of
@@ -358,6 +359,36 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     assert saved is not None
     assert saved[0].ok  # the report says whether files and pixels are proven
     assert called("verify", tmp_path / "dataset").returncode == 0
+
+
+def test_a_volume_that_the_labels_contradict_is_not_confirmed(cohort: Path, tmp_path: Path) -> None:
+    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
+    *rows, last = [row for row in counts.read_text().splitlines() if not row.endswith(",0")]
+    cut_off = last[:-1]
+    counts.write_text("\n".join([*rows, cut_off]))
+    result = package([cohort], tmp_path / "dataset", settings())
+    assert mentions(result.warnings, str(counts), "no line end")
+    verdict, *others = verify(tmp_path / "dataset", counts=True).counts
+    assert all(other.ok for other in others)
+    assert not verdict.ok
+    n_voxels, index = last.split(",")[-1], last.split(",")[0]
+    assert verdict.volumes == (VolumeDifference(int(index), int(n_voxels[:-1]), int(n_voxels)),)
+    assert str(verdict) == "not confirmed: 1 region with another volume than the masked labels"
+    done = called("verify", tmp_path / "dataset", "--counts", "--json")
+    assert done.returncode == 1
+    said = f"region {index}: the table has a volume of {int(n_voxels[:-1]):,} voxels, found {int(n_voxels):,}"
+    assert said in done.stderr
+    saved = json.loads(done.stdout)["counts"][0]
+    assert saved["confirmed"] == len(rows) - 1  # the header is not a region
+    assert saved["volumes"] == [{"index": int(index), "catnip": int(n_voxels[:-1]), "found": int(n_voxels)}]
+
+
+def test_volumes_are_not_compared_with_labels_that_are_not_masked(cohort: Path, tmp_path: Path) -> None:
+    remove_all(cohort.rglob("atlaslabel_def_origspace_masked"))
+    remove_all(cohort.rglob("hemispheremask*"))
+    package([cohort], tmp_path / "dataset", settings())
+    verdicts = verify(tmp_path / "dataset", counts=True).counts
+    assert [(verdict.volumes, verdict.problem) for verdict in verdicts] == [((), None)] * 4
 
 
 def test_tables_of_an_interrupted_command_are_not_taken_for_those_of_the_one_before(
