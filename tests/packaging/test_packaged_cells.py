@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import shutil
@@ -16,12 +17,14 @@ import pytest
 
 from catnip2bids import Format, Naming, OmeZarrVersion, open_volume, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
-from catnip2bids.bids.tables import Row
+from catnip2bids.bids.tables import Row, read_table
 from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
 from catnip2bids.reporting.check_results import CheckResults, read_check_result
+from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tree import read_tree
 from catnip2bids.verification.result import VolumeDifference
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
@@ -342,6 +345,24 @@ def test_a_region_that_a_table_lacks_is_named(cohort: Path, tmp_path: Path) -> N
     assert "counts confirmed except 1 region that could not be compared" in done.stdout + done.stderr
     (said,) = (state.text for state in CheckResults.of(tmp_path / "dataset").states if "--counts said" in state.text)
     assert "CATNIP's counts confirmed except 1 region" in said
+
+
+def test_names_that_begin_with_a_quote_are_the_same_in_all_tables(cohort: Path, tmp_path: Path) -> None:
+    for counts in cohort.rglob("FRSTseg_*.csv"):
+        header, *rows = counts.read_text().splitlines()
+        fields = [row.split(",") for row in rows]
+        lines = [",".join([index, f'"""{name}"" x"', *rest]) for index, name, *rest in fields]
+        counts.write_text("\n".join([header, *lines]) + "\n")
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    for subject in (L0, L2):
+        with gzip.open(table_of(dataset, subject), "rt", newline="") as file:
+            names = {row["index"]: row["name"] for row in csv.DictReader(file, delimiter="\t", strict=True)}
+        (table,) = dataset.glob(f"{COUNTS}/sub-{subject}/micr/*_desc-FRSTseg10000_counts.tsv")
+        assert names.items() <= {row["index"]: row["name"] for row in read_table(table).rows}.items()
+        assert all(name.startswith('"') for name in names.values())
+    findings = cross_check(read_tree(dataset))
+    assert {finding.code for finding in findings} == {"RAW_IMAGE_MISSING"}  # the cohort has none
 
 
 def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_path: Path) -> None:
