@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import os
 import tracemalloc
@@ -40,6 +41,17 @@ def test_cells_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert found.volumes_voxels.tolist() == [12, 900]
     assert found.regions.tolist() == [7, 8]
     assert found.proven.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ['"x" nucleus', '"core of X', 'A "x"', '"', "a\tb"])
+def test_names_are_written_as_other_programs_read_them(tmp_path: Path, name: str) -> None:
+    cells = CellBlock(np.ones((3, 3)), np.array([9, 10, 11]), np.array([7, 8, 7]), np.ones(3, np.bool_))
+    path = tmp_path / f"key{CELLS_ENDING}"
+    path.write_bytes(encode_header(CELLS_COLUMNS) + encode_cells(cells, (5.0, 3.7, 3.7), {7: name, 8: "beta"}))
+    with gzip.open(path, "rt", newline="") as file:
+        names = [row["name"] for row in csv.DictReader(file, delimiter="\t", strict=True)]
+    assert names == [name.replace("\t", " "), "beta", name.replace("\t", " ")]
+    assert [block.regions.tolist() for block in read_cells(path)] == [[7, 8, 7]]
 
 
 def test_numbers_are_written_as_python_writes_them() -> None:

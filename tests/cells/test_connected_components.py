@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def found_in(
     *,
     has_volumes: bool = False,
     boxes: dict[int, Box] | None = None,
+    n_labelled: Counter[int] | None = None,
 ) -> list[Components]:
     images = CellImages(
         VolumeInMemory(segmentation),
@@ -38,7 +40,9 @@ def found_in(
         has_volumes=has_volumes,
         downsampling=(2, 3, 3),
     )
-    return list(find_components(images, {} if boxes is None else boxes, RESOURCES, lambda _: None, unchanged))
+    boxes = {} if boxes is None else boxes
+    n_labelled = Counter() if n_labelled is None else n_labelled
+    return list(find_components(images, boxes, n_labelled, RESOURCES, lambda _: None, unchanged))
 
 
 def unchanged(components: Components) -> Components:
@@ -87,8 +91,10 @@ def test_components_do_not_depend_on_blocks(block_voxels: int, seed: int, densit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK_VOXELS", block_voxels)
         patch.setattr(module, "_ROWS_DEPTH", 3)
-        found = found_in(np.where(inside, 255, 0).astype(np.uint8), labels, mask)
+        n_labelled: Counter[int] = Counter()
+        found = found_in(np.where(inside, 255, 0).astype(np.uint8), labels, mask, n_labelled=n_labelled)
     assert described(found) == expected(inside, labels * mask)
+    assert n_labelled == Counter((labels * mask).ravel().tolist())
 
 
 @pytest.mark.parametrize("block_voxels", [16, 10**6])
@@ -126,7 +132,7 @@ def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.Monke
     segmentation[0, 0, 0] = segmentation[2:, 1, 1] = 255
     images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(segmentation), None, False, (2, 3, 3))
     n_read: list[int] = []
-    found = find_components(images, {}, RESOURCES, n_read.append, unchanged)
+    found = find_components(images, {}, Counter(), RESOURCES, n_read.append, unchanged)
     assert [(len(part), sum(n_read)) for part in found if len(part)] == [(1, 8), (1, 16)]
 
 
@@ -144,4 +150,4 @@ def test_more_borders_than_memory_are_an_error() -> None:
     labels = np.ones(segmentation.shape, np.uint8)
     images = CellImages(VolumeInMemory(segmentation), VolumeInMemory(labels), None, False, (2, 3, 3))
     with pytest.raises(NotEnoughMemoryError, match=r"finding them takes about \d+ MiB of memory; give more"):
-        list(find_components(images, {}, Resources(1, 400 * 2**20), lambda _: None, unchanged))
+        list(find_components(images, {}, Counter(), Resources(1, 400 * 2**20), lambda _: None, unchanged))

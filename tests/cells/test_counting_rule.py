@@ -9,7 +9,7 @@ import pytest
 
 from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import Box
-from catnip2bids.cells.counting_rule import FATES, Fate, Rule, Tally, judge, judge_filtered
+from catnip2bids.cells.counting_rule import FATES, Fate, Rule, Tally, fitting_volumes, judge, judge_filtered
 
 RULE = Rule((9, 900), (5, 6, 6), None)
 BOX = Box((0, 0, 0), (9, 9, 9))
@@ -90,6 +90,14 @@ def test_the_range_of_cell_sizes_is_read_in_any_notation(text: str) -> None:
 @pytest.mark.parametrize("text", ["1.2.3x4x5", "..x6x5", "9" * 400 + "x6x5", "0x6x5", "six"])
 def test_downsampling_factors_that_are_no_numbers_are_unknown(text: str) -> None:
     assert Rule.of_log({"Downsampling factor": text}, None).downsampling == (5, 6, 6)
+
+
+def test_volumes_may_have_those_of_labels_that_the_table_lacks() -> None:
+    n_labelled = {0: 99, 510: 4, 511: 10, 512: 3, 514: 5, 12009: 7}
+    fitting = fitting_volumes([511, 515, 510, 12008], n_labelled)
+    assert fitting == {510: {4}, 511: {10, 13, 18}, 515: {0}, 12008: {0, 7}}
+    assert fitting_volumes([], n_labelled) == {}
+    assert fitting_volumes([3], {}) == {3: {0}}
 
 
 def test_differences_have_likely_reasons() -> None:

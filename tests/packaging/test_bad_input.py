@@ -892,7 +892,7 @@ def test_a_name_that_only_this_file_system_refuses_is_a_problem_of_its_entry(tmp
     file.write_text("notes")
     task = CopyTask(Entry("notes.txt", file), PurePosixPath("n" * 256))
     with pytest.raises(SourceError, match=r"notes\.txt: cannot be copied below .*File name too long; give it"):
-        list(copy_verbatim(task, tmp_path / "dataset"))
+        list(copy_verbatim(task, tmp_path / "dataset", {}))
 
 
 @pytest.mark.slow

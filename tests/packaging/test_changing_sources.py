@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catnip2bids import package
+from catnip2bids import package, verify
 from catnip2bids.engine import Resources, convert_volume
 from catnip2bids.packaging import copies, run_preflight, write_dataset
 from catnip2bids.progress import Progress
@@ -37,6 +37,40 @@ def test_a_file_that_grows_while_it_is_copied_is_a_problem_and_copied_when_it_is
     assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
     (copy,) = (tmp_path / "dataset").rglob("notes.txt")
     assert copy.read_bytes() == (run / "notes.txt").read_bytes()
+
+
+def rewrite(file: Path, content: bytes) -> None:
+    """Replace the content of a file, but neither its size nor its time."""
+    state = file.stat()
+    assert len(content) == state.st_size
+    file.write_bytes(content)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_small_file_is_copied_again_if_only_its_content_has_changed(tmp_path: Path) -> None:
+    run = write_l0(tmp_path / "source")
+    package([tmp_path / "source"], tmp_path / "dataset", settings())
+    (counts,) = run.glob("640_FRST_seg/FRSTseg_*.csv")
+    content = counts.read_bytes()
+    at = content.rindex(b",0,")
+    rewrite(counts, content[:at] + b",7," + content[at + 3 :])
+    assert package([tmp_path / "source"], tmp_path / "dataset", settings()).ok
+    package([tmp_path / "source"], tmp_path / "reference", settings())
+    assert dataset_files(tmp_path / "dataset") == dataset_files(tmp_path / "reference")
+    assert verify(tmp_path / "dataset", sources=[tmp_path / "source"]).ok
+
+
+@pytest.mark.parametrize("n_bytes", [2**20, 2**20 + 1])
+def test_a_copy_of_a_large_file_is_kept_while_size_and_time_are_those_of_the_file(tmp_path: Path, n_bytes: int) -> None:
+    run = write_l0(tmp_path / "source", only=RAW)
+    file = run / "notes.bin"
+    file.write_bytes(bytes(n_bytes))
+    package([tmp_path / "source"], tmp_path / "dataset", settings())
+    rewrite(file, b"\1" * n_bytes)
+    package([tmp_path / "source"], tmp_path / "dataset", settings())
+    (copy,) = (tmp_path / "dataset").rglob("notes.bin")
+    is_small = n_bytes <= 2**20
+    assert copy.read_bytes() == (b"\1" if is_small else b"\0") * n_bytes
 
 
 @pytest.mark.slow

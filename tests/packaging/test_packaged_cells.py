@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import shutil
@@ -17,12 +18,15 @@ import tifffile
 
 from catnip2bids import Format, Naming, OmeZarrVersion, open_volume, package, verify
 from catnip2bids.bids.provenance import CellsRecord, read_provenance
-from catnip2bids.bids.tables import Row
+from catnip2bids.bids.tables import Row, read_table
 from catnip2bids.cells import connected_components
 from catnip2bids.packaging import run_packager
 from catnip2bids.packaging.cells import write_cells
 from catnip2bids.packaging.removal import remove_animal
 from catnip2bids.reporting.check_results import CheckResults, read_check_result
+from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tree import read_tree
+from catnip2bids.verification.result import VolumeDifference
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from made_up import Array
@@ -385,6 +389,24 @@ def test_a_region_that_a_table_lacks_is_named(cohort: Path, tmp_path: Path) -> N
     assert "CATNIP's counts confirmed except 1 region" in said
 
 
+def test_names_that_begin_with_a_quote_are_the_same_in_all_tables(cohort: Path, tmp_path: Path) -> None:
+    for counts in cohort.rglob("FRSTseg_*.csv"):
+        header, *rows = counts.read_text().splitlines()
+        fields = [row.split(",") for row in rows]
+        lines = [",".join([index, f'"""{name}"" x"', *rest]) for index, name, *rest in fields]
+        counts.write_text("\n".join([header, *lines]) + "\n")
+    dataset = tmp_path / "dataset"
+    package([cohort], dataset, settings())
+    for subject in (L0, L2):
+        with gzip.open(table_of(dataset, subject), "rt", newline="") as file:
+            names = {row["index"]: row["name"] for row in csv.DictReader(file, delimiter="\t", strict=True)}
+        (table,) = dataset.glob(f"{COUNTS}/sub-{subject}/micr/*_desc-FRSTseg10000_counts.tsv")
+        assert names.items() <= {row["index"]: row["name"] for row in read_table(table).rows}.items()
+        assert all(name.startswith('"') for name in names.values())
+    findings = cross_check(read_tree(dataset))
+    assert {finding.code for finding in findings} == {"RAW_IMAGE_MISSING"}  # the cohort has none
+
+
 def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_path: Path) -> None:
     (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
     rows = counts.read_text().splitlines()
@@ -400,6 +422,36 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     assert saved is not None
     assert saved[0].ok  # the report says whether files and pixels are proven
     assert called("verify", tmp_path / "dataset").returncode == 0
+
+
+def test_a_volume_that_the_labels_contradict_is_not_confirmed(cohort: Path, tmp_path: Path) -> None:
+    (counts,) = cohort.glob("KO/*/640_FRST_seg/FRSTseg_00010000.csv")
+    *rows, last = [row for row in counts.read_text().splitlines() if not row.endswith(",0")]
+    cut_off = last[:-1]
+    counts.write_text("\n".join([*rows, cut_off]))
+    result = package([cohort], tmp_path / "dataset", settings())
+    assert mentions(result.warnings, str(counts), "no line end")
+    verdict, *others = verify(tmp_path / "dataset", counts=True).counts
+    assert all(other.ok for other in others)
+    assert not verdict.ok
+    n_voxels, index = last.split(",")[-1], last.split(",")[0]
+    assert verdict.volumes == (VolumeDifference(int(index), int(n_voxels[:-1]), int(n_voxels)),)
+    assert str(verdict) == "not confirmed: 1 region with another volume than the masked labels"
+    done = called("verify", tmp_path / "dataset", "--counts", "--json")
+    assert done.returncode == 1
+    said = f"region {index}: the table has a volume of {int(n_voxels[:-1]):,} voxels, found {int(n_voxels):,}"
+    assert said in done.stderr
+    saved = json.loads(done.stdout)["counts"][0]
+    assert saved["confirmed"] == len(rows) - 1  # the header is not a region
+    assert saved["volumes"] == [{"index": int(index), "catnip": int(n_voxels[:-1]), "found": int(n_voxels)}]
+
+
+def test_volumes_are_not_compared_with_labels_that_are_not_masked(cohort: Path, tmp_path: Path) -> None:
+    remove_all(cohort.rglob("atlaslabel_def_origspace_masked"))
+    remove_all(cohort.rglob("hemispheremask*"))
+    package([cohort], tmp_path / "dataset", settings())
+    verdicts = verify(tmp_path / "dataset", counts=True).counts
+    assert [(verdict.volumes, verdict.problem) for verdict in verdicts] == [((), None)] * 4
 
 
 def test_tables_of_an_interrupted_command_are_not_taken_for_those_of_the_one_before(

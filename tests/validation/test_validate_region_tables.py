@@ -203,6 +203,9 @@ TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
     "columns": (replaced(CELLS, "z\ty\tx", "x\ty\tz"), CELLS, "CELLS_UNREADABLE", "its columns are not z y x z_um"),
     "row too short": (replaced(CELLS, "\ttrue", ""), CELLS, "CELLS_UNREADABLE", "row 2 has 10 values, and there"),
     "not UTF-8": (packed(CELLS, gzip.compress(b"\xff\n")), CELLS, "CELLS_UNREADABLE", "codec can't decode"),
+    "quote that is not closed": (
+        replaced(CELLS, LABELS[1], '"core of X'), CELLS, "CELLS_UNREADABLE", "the quotes of a line do not match"
+    ),
     "no line end": (repack(CELLS, str.rstrip), CELLS, "CELLS_UNREADABLE", "has a line without an end"),
     "not packed": (packed(CELLS, HEADER.encode()), CELLS, "CELLS_UNREADABLE", "Not a gzipped file"),
     "cut off": (
@@ -295,6 +298,12 @@ def test_a_table_of_cells_has_as_many_as_when_it_was_packaged(dataset: Path) -> 
     assert "it has 3 cells, and had 4 when it was packaged" in finding.message
 
 
+def renamed(name: str) -> Damage:
+    """Give region 1 another name in all tables."""
+    tables = (replace(file, LABELS[1], name) for file in (COUNTS, LONG, REGIONS, DSEG))
+    return all_of(*tables, repack(CELLS, lambda text: text.replace(LABELS[1], name)))
+
+
 FINE: dict[str, Damage] = {
     "as many cells as provenance says": recorded(3),
     "dataset of an earlier version": all_of(remove(REGIONS), remove(CELLS), remove(UNCOUNTED), without_new_columns),
@@ -311,6 +320,10 @@ FINE: dict[str, Damage] = {
         append(REGIONS, "9\tHY\tHY\tn/a\t0\tn/a\n"),
     ),
     "joined": joined,
+    "joined, saved again with quotes": all_of(joined, replace(COUNTS, LABELS[1], f'"{LABELS[1]}"')),
+    "name that begins with a quote": renamed('"""x"" nucleus"'),
+    "name with quotes": renamed('the "x" nucleus'),
+    "names in quotes in one table only": replaced(CELLS, LABELS[1], f'"{LABELS[1]}"'),
     "named as with --naming dseg": lambda dataset: [
         shutil.move(dataset / FOLDER / name, dataset / "derivatives/catnip" / name)
         for name in ("regions.tsv", "counts.tsv")
@@ -333,3 +346,16 @@ def test_a_table_that_cannot_be_read_has_one_finding(dataset: Path) -> None:
         append(file, "1\n")(dataset)
     codes = {(finding.code, finding.file) for finding in found(dataset)}
     assert codes == {("TABLE_UNREADABLE", file) for file in (DSEG, REGIONS, COUNTS)}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [('"core of X', "row 2 has a quote that is not closed in its line"), ('"x" nucleus', "cannot be read: ")],
+)
+def test_a_table_with_quotes_that_do_not_match_has_one_finding(dataset: Path, name: str, says: str) -> None:
+    replace(COUNTS, LABELS[1], name)(dataset)
+    n_others = (dataset / COUNTS).read_text().splitlines()[0].count("\t") - 1
+    append(COUNTS, '9"' + "\tn/a" * n_others + "\n")(dataset)  # so that the lines together are one row
+    (finding,) = found(dataset)
+    assert (finding.code, finding.file) == ("TABLE_UNREADABLE", COUNTS)
+    assert says in finding.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -122,6 +123,117 @@ def test_pages_that_are_not_planes_of_one_volume_are_refused(
     pixels = some_image((6, 8, 9)).reshape((3, 2, 8, 9) if axes == "ZCYX" else (2, 3, 8, 9))
     tifffile.imwrite(path, pixels, imagej=metadata == "imagej", ome=metadata == "ome", metadata={"axes": axes})
     assert f"stack.tif: holds 2 {several}, not one volume; " in the_problem(inspect_stack(path))
+
+
+PIXELS = some_image((10, 8, 9))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "says"),
+    [
+        ((2, 5), "CZ", "holds 2 channels x 5 planes"),
+        ((2, 5), "TZ", "holds 2 time points x 5 planes"),
+        ((5, 2), "ZC", "holds 5 planes x 2 channels"),
+        ((2, 5), None, "holds 2 planes x 5 planes"),
+        ((2, 1, 5), None, "holds 2 planes x 5 planes"),
+        ((10, 1), "CZ", "holds 10 channels"),
+        ((10,), "T", "holds 10 time points"),
+    ],
+)
+def test_more_than_one_volume_of_tifffile_is_refused(
+    tmp_path: Path, shape: tuple[int, ...], axes: str | None, says: str
+) -> None:
+    metadata = {} if axes is None else {"axes": f"{axes}YX"}
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, PIXELS.reshape(*shape, 8, 9), photometric="minisblack", metadata=metadata)
+    assert f"stack.tif: {says} by tifffile's metadata, not one volume; " in the_problem(inspect_stack(path))
+
+
+@pytest.mark.parametrize(
+    ("shape", "metadata"),
+    [
+        ((10, 8, 9), {}),
+        ((1, 10, 8, 9), {}),
+        ((10, 1, 8, 9), {}),
+        ((10, 8, 9, 1), {}),
+        ((10, 8, 9), {"axes": "ZYX"}),
+        ((1, 10, 8, 9), {"axes": "CZYX"}),
+        ((1, 10, 1, 8, 9), {"axes": "TZCYX"}),
+        ((10, 1, 72), {}),
+    ],
+)
+def test_one_volume_of_tifffile_is_read(tmp_path: Path, shape: tuple[int, ...], metadata: dict[str, str]) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, PIXELS.reshape(shape), photometric="minisblack", metadata=metadata)
+    inspection = inspect_stack(path)
+    assert inspection.warnings == ()
+    np.testing.assert_array_equal(read_all(found(inspection)).reshape(PIXELS.shape), PIXELS)
+
+
+@pytest.mark.parametrize(("sizes", "warns"), [([1] * 10, False), ([4, 6], True), ([1, 9], True)])
+def test_planes_that_tifffile_appended_are_one_volume(tmp_path: Path, sizes: list[int], warns: bool) -> None:
+    path = tmp_path / "stack.tif"
+    for planes in np.split(PIXELS, np.cumsum(sizes)[:-1]):
+        tifffile.imwrite(path, planes, photometric="minisblack", append=True)
+    inspection = inspect_stack(path)
+    np.testing.assert_array_equal(read_all(found(inspection)), PIXELS)
+    says = f"{path}: holds 2 images by tifffile's metadata, which are read as one volume of 10 planes; "
+    assert [text.startswith(says) for text in inspection.warnings] == [True] * warns
+
+
+def test_a_smaller_copy_that_tifffile_appended_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(PIXELS, photometric="minisblack")
+        tiff.write(PIXELS[:, ::2, ::2], photometric="minisblack", subfiletype=1)
+    np.testing.assert_array_equal(read_all(found(inspect_stack(path))), PIXELS)
+
+
+def _described(path: Path, *descriptions: str | None) -> Path:
+    """Write a page for each of these descriptions."""
+    with tifffile.TiffWriter(path) as tiff:
+        for plane, description in zip(PIXELS, descriptions, strict=False):
+            tiff.write(plane, photometric="minisblack", description=description, metadata=None)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "says"),
+    [
+        (['{"shape": [5, 8, 9]}', None, None], "promises 5 images and the file lists 3; "),
+        (["shape=(5, 8, 9)", None, None], "promises 5 images and the file lists 3; "),
+        (['{"shape": [2, 8, 9]}', None, '{"shape": [2, 8, 9]}'], "promises 4 planes and 3 are in it; "),
+        (['{"shape": [1, 8, 9]}', '{"shape": [2, 5, 8, 9]}', None], "holds 2 planes x 5 planes"),
+    ],
+)
+def test_planes_that_tifffile_promises_and_that_are_missing_are_a_problem(
+    tmp_path: Path, descriptions: list[str | None], says: str
+) -> None:
+    assert says in the_problem(inspect_stack(_described(tmp_path / "stack.tif", *descriptions)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"shape": [5, 16, 9]}',  # cropped
+        '{"shape": "round"}',
+        '{"shape": [5.5, 8, 9]}',
+        '{"shape": [true, 8, 9]}',
+        '{"shape": [0, 8, 9]}',
+        '{"shape": ',
+        "shape=(a)",
+        '{"shape":' + "[" * 10_000,
+    ],
+)
+def test_descriptions_of_other_images_mean_nothing(tmp_path: Path, said: str) -> None:
+    path = _described(tmp_path / "stack.tif", said, None, None)
+    np.testing.assert_array_equal(read_all(found(inspect_stack(path))), PIXELS[:3])
+
+
+def test_sizes_without_end_are_a_problem(tmp_path: Path) -> None:
+    shape = [10**4000, 8, 9]
+    path = _described(tmp_path / "stack.tif", "text", json.dumps({"shape": shape}))
+    assert "stack.tif: " in the_problem(inspect_stack(path))
 
 
 def test_ome_xml_of_planes_in_other_files_is_a_problem(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.bids.dataset_paths import CELLS_ENDING
+from catnip2bids.bids.tables import UNKNOWN, encode_value
 from catnip2bids.documents import open_gzip
 from catnip2bids.errors import DatasetError, reason_of
 
@@ -83,8 +84,8 @@ def _last_columns(
         at = {reason: index for index, reason in enumerate(dict.fromkeys(block.reasons))}
         return _filled([f"{reason}\n" for reason in at]), np.array([at[reason] for reason in block.reasons])
     regions, which = np.unique(block.regions, return_inverse=True)
-    texts = [f"{index}\t{names.get(index, 'n/a')}\t{proven}\n" for index in regions.tolist() for proven in _TRUTH]
-    return _filled(texts), 2 * which + block.proven
+    named = [f"{index}\t{encode_value(names.get(index, UNKNOWN))}" for index in regions.tolist()]
+    return _filled([f"{region}\t{proven}\n" for region in named for proven in _TRUTH]), 2 * which + block.proven
 
 
 def _filled(texts: list[str]) -> npt.NDArray[np.uint8]:

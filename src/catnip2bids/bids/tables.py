@@ -47,7 +47,7 @@ class Table:
     def to_tsv(self) -> str:
         """Return the table as TSV text, with ``n/a`` for unknown values."""
         lines = [self.columns, *([row.get(column) or UNKNOWN for column in self.columns] for row in self.rows)]
-        return "".join("\t".join(_cell(text) for text in line) + "\n" for line in lines)
+        return "".join("\t".join(map(encode_value, line)) + "\n" for line in lines)
 
 
 def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
@@ -101,8 +101,8 @@ def read_number(path: Path, text: str) -> int:
         raise DatasetError(f"{path}: {error}; correct the table, or bring it back from a copy") from error
 
 
-def _cell(text: str) -> str:
-    """Return a text as one cell; line ends and tabs become spaces, and a cell that begins with a quote is quoted."""
+def encode_value(text: str) -> str:
+    """Return a value as a table has it: line ends and tabs become spaces, and what begins with a quote is quoted."""
     line = " ".join(text.splitlines()).replace("\t", " ") if set(text) & set("\t\n\r") else text
     return '"' + line.replace('"', '""') + '"' if line.startswith('"') else line
 

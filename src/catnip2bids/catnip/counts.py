@@ -65,7 +65,10 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
         If the file cannot be read, has no rows or another header; if a row has the wrong number of fields, an invalid
         number, a negative number other than CATNIP's ``-1,-1``, no name or a very long one, or a repeated id.
     """
-    lines = read_lines(path, read_text(path, warn), COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
+    text = read_text(path, warn)
+    lines = read_lines(path, text, COUNTS, lambda row: COUNTS.is_header(row) or _is_region(row))
+    if not text.endswith(("\n", "\r")):  # CATNIP ends each row with a line end
+        warn(f"{path}: its last line has no line end; if the table was cut off, {_REMEDY}")
     if _is_region(lines.header):
         warn(f"{path}: has no header; its columns are read as {','.join(_HEADER)}")
         lines = replace(lines, header=_HEADER, rows=((lines.header_line, lines.header), *lines.rows))

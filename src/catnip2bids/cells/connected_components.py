@@ -7,6 +7,7 @@ Components at the border of a block are joined by their voxels there, and these 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,6 +64,7 @@ class _Found(Generic[Summary]):
     growing: Components  # those that own the voxels of the border
     border: Border
     boxes: dict[int, Box]
+    n_labelled: dict[int, int]  # voxels of each label
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ class Box:
 def find_components(
     images: CellImages,
     boxes: dict[int, Box],
+    n_labelled: Counter[int],
     resources: Resources,
     on_voxels: Callable[[int], None],
     summarize: Callable[[Components], Summary],
 ) -> Iterator[Summary]:
-    """Find all components and add the boxes of all labels; yield summaries, each of some of the components.
+    """Find all components, add boxes and numbers of voxels of all labels; yield summaries of some of the components.
 
     `summarize` is called for the components of each block, in the worker that found them, and for those of each layer
     that several blocks share; workers pass on only its results. `on_voxels` is called with the number of voxels of each
@@ -113,6 +116,7 @@ def find_components(
             for block, part in zip(row, found, strict=False):
                 for label, box in part.boxes.items():
                     boxes[label] = box.joined(boxes.get(label))
+                n_labelled.update(part.n_labelled)
                 on_voxels(math.prod(side.stop - side.start for side in block))
                 joining.add(part.growing, part.border)
                 yield part.complete
@@ -158,10 +162,10 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
     values, labels = read_block(images.segmentation, block), read_block(images.labels, block)
     if images.mask is not None:
         labels = np.where(read_block(images.mask, block), labels, 0)
-    boxes = _boxes(labels, block, images.downsampling)
+    of_labels = _boxes(labels, block, images.downsampling), _numbers_of_voxels(labels)
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
-        return _Found(summarize(no_components()), no_components(), no_border(), boxes)
+        return _Found(summarize(no_components()), no_components(), no_border(), *of_labels)
     if images.has_volumes and values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
         raise SourceError(
             f"{images.segmentation.plane_source(block[0].start).path}: has values that are not whole numbers, so "
@@ -175,7 +179,7 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
     is_growing = np.zeros(len(components), np.bool_)
     is_growing[border.owner] = True
     border = replace(border, owner=(np.cumsum(is_growing) - 1)[border.owner])
-    return _Found(summarize(components.take(~is_growing)), components.take(is_growing), border, boxes)
+    return _Found(summarize(components.take(~is_growing)), components.take(is_growing), border, *of_labels)
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,15 @@ def _described(runs: _Runs, values: npt.NDArray[Any], block: Block) -> Component
     pairs = summed_pairs(runs.owner, runs.label.astype(np.int64), runs.length)
     corner = _corner(block)
     return Components(n_voxels, sums + n_voxels[:, np.newaxis] * corner, low + corner, high + corner, value, *pairs)
+
+
+def _numbers_of_voxels(labels: npt.NDArray[np.generic]) -> dict[int, int]:
+    """Count the voxels of each label; most of them have the label of their neighbour."""
+    flat = labels.reshape(-1)
+    starts = first_of_equal(flat)
+    values, which = np.unique(flat[starts], return_inverse=True)
+    n_voxels = np.bincount(which, np.diff(starts, append=len(flat)))
+    return dict(zip(values.astype(np.int64).tolist(), n_voxels.astype(np.int64).tolist(), strict=True))
 
 
 def _boxes(labels: npt.NDArray[np.generic], block: Block, downsampling: Zyx) -> dict[int, Box]:

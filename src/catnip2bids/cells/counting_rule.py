@@ -11,11 +11,12 @@ Invariant: each component has one fate, and each that counts has one region.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +111,7 @@ class Tally:
     small: Counter[int] = field(default_factory=Counter)
     in_large: Counter[int] = field(default_factory=Counter)  # voxels of the components that are too large
     boxes: dict[int, Box] = field(default_factory=dict)  # of labels
+    n_labelled: Counter[int] = field(default_factory=Counter)  # voxels of labels
     _reaching: list[tuple[Integers, Integers, Integers]] = field(default_factory=list)
 
     def add(self, judged: Judged, rule: Rule) -> None:
@@ -128,7 +130,7 @@ class Tally:
         self._reaching += _reaching(judged.components, rule)
 
     def update(self, other: Tally) -> None:
-        """Add the components of another tally; boxes stay as they are."""
+        """Add the components of another tally; what is known of labels stays as it is."""
         for name in ("counted", "fates", "large", "small", "in_large"):
             getattr(self, name).update(getattr(other, name))
         self._reaching += other._reaching
@@ -164,6 +166,21 @@ class Tally:
         if self.counted[label] and label not in self.boxes:
             reasons.append("the region is so thin that the box in which CATNIP looks is not known")
         return "; ".join(reasons) or None
+
+
+def fitting_volumes(listed: Collection[int], n_labelled: Mapping[int, int]) -> dict[int, set[int]]:
+    """Return the numbers of voxels that CATNIP may give each label that its table lists.
+
+    CATNIP adds the voxels of labels that its atlas table lacks to the label before (MATLAB's ``histc``). A row that is
+    missing may have been removed later, so any of these additions fits.
+    """
+    labels, found = sorted(listed), sorted(n_labelled)
+    ends = [*(bisect_left(found, label) for label in labels[1:]), len(found)]
+    fitting = {}
+    for label, end in zip(labels, ends, strict=False):
+        others = found[bisect_right(found, label) : end]
+        fitting[label] = set(accumulate(n_labelled.get(one, 0) for one in (label, *others)))
+    return fitting
 
 
 def count(rule: Rule, has_volumes: bool, components: Components) -> tuple[npt.NDArray[np.void], Tally]:

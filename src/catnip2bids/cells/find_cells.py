@@ -48,6 +48,11 @@ class ImagesOfCells:
         return hashlib.sha256(json.dumps([_VERSION, known, *others]).encode()).hexdigest()
 
     @property
+    def has_masked_labels(self) -> bool:
+        """Whether the labels are those in which CATNIP counts."""
+        return self.mask is not None or self.records[self.labels].role == _MASKED_LABELS
+
+    @property
     def n_voxels(self) -> int:
         """Voxels of the segmentation."""
         z, y, x = self.records[self.segmentation].shape
@@ -99,7 +104,7 @@ def find_cells(
     """Find and count all cells; `on_rows` is called with their rows (`CELL_ROW`) in order, a part at a time."""
     tally = Tally()
     counting = partial(count, rule, images.has_volumes)
-    for rows, part in find_components(images, tally.boxes, resources, on_voxels, counting):
+    for rows, part in find_components(images, tally.boxes, tally.n_labelled, resources, on_voxels, counting):
         tally.update(part)
         on_rows(rows)
     return tally

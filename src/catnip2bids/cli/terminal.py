@@ -253,7 +253,7 @@ def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
         Row(
             PurePosixPath(verdict.table).name,
             verdict.table,
-            (verdict.n_regions, f"{verdict.n_regions - len(verdict.differences):,} confirmed"),
+            (verdict.n_regions, f"{verdict.n_confirmed:,} confirmed"),
             bad=not verdict.ok,
         )
         for verdict in verdicts
@@ -264,12 +264,24 @@ def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
         name = PurePosixPath(verdict.table).name
         print_message("note" if verdict.ok else "problem", f"{name}: {verdict}")
         by_importance = sorted(verdict.differences, key=lambda found: found.reason is not None)
-        for found in by_importance[:_MOST_DIFFERENCES]:
-            why = found.reason or "no known reason"
-            print_line(f"  region {found.index}: CATNIP counted {found.catnip:,}, found {found.found:,}: {why}")
-        n_more = len(verdict.differences) - _MOST_DIFFERENCES
-        if n_more > 0:
-            print_line(f"  and {n_more:,} more; --json lists all")
+        _print_some(
+            f"  region {found.index}: CATNIP counted {found.catnip:,}, found {found.found:,}: "
+            f"{found.reason or 'no known reason'}"
+            for found in by_importance
+        )
+        _print_some(
+            f"  region {found.index}: the table has a volume of {found.catnip:,} voxels, found {found.found:,}"
+            for found in verdict.volumes
+        )
+
+
+def _print_some(lines: Iterable[str]) -> None:
+    """Print the first lines, and the number of the others."""
+    listed = list(lines)
+    for line in listed[:_MOST_DIFFERENCES]:
+        print_line(line)
+    if (n_more := len(listed) - _MOST_DIFFERENCES) > 0:
+        print_line(f"  and {n_more:,} more; --json lists all")
 
 
 def show_restoration(restored: Restoration) -> None:

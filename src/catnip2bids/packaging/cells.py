@@ -17,6 +17,7 @@ import numpy.typing as npt
 from catnip2bids.atomic_write import make_folder, remove
 from catnip2bids.bids.dataset_paths import CELLS_ENDING, COUNTS_ENDING, UNCOUNTED_ENDING, copy_of
 from catnip2bids.bids.provenance import PROVENANCE, CellsRecord, ImageRecord, RunRecord
+from catnip2bids.bids.tables import encode_value
 from catnip2bids.catnip.components import CELL_LIST
 from catnip2bids.catnip.counts import RegionCount, read_counts
 from catnip2bids.cells.cell_list import read_cell_list
@@ -62,7 +63,8 @@ class CellsTask:
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the tables."""
         of_list = file_states([self.cell_list]) if self.cell_list else []
-        rows = [(row.index, row.name, row.cell_count) for row in self.counts.values()]
+        # names as tables have them: earlier versions wrote quotes as they are
+        rows = [(row.index, encode_value(row.name), row.cell_count) for row in self.counts.values()]
         rule = (self.rule.size_range, self.rule.downsampling)
         return self.images.fingerprint(of_list, rows, rule, self.voxel_size_um)
 

@@ -1,6 +1,7 @@
 """Copy small source files unchanged, and find paths and names of the lab in the copies, which get published.
 
-Invariant: a copy is the file at one moment, or does not exist. A copy with the size and time of its source is kept.
+Invariant: a copy is the file at one moment, or does not exist. A copy with the size and time of its source is kept; a
+small one only if the source also has the checksum of the copy. A damaged copy is not replaced: `verify` has to find it.
 Private words are neither changed nor left out; the user is warned and decides.
 """
 
@@ -10,13 +11,14 @@ import getpass
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENAMETOOLONG
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import atomic_output
+from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.documents import refuse_special_file
 from catnip2bids.errors import ReadError, SourceError
 from catnip2bids.formatting import format_list
@@ -25,6 +27,7 @@ from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.scanning import files_below
 
 _BLOCK_BYTES = 2**20
+_MOST_HASHED_BYTES = 2**20
 _MOST_SEARCHED_BYTES = 16 * 2**20
 _PATHS = re.compile(
     rb"(?<![\w./:<>-])/(?:[\w.+~@%-]+/)+[\w.+~@%-]*"  # at least one folder
@@ -44,16 +47,19 @@ class Copy:
     is_new: bool
 
 
-def copy_verbatim(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> Iterator[Copy]:
+def copy_verbatim(
+    task: CopyTask, dataset: Path, checksums: Mapping[str, str], *, overwrite: bool = False
+) -> Iterator[Copy]:
     """Copy a file or folder with its times; yield each finished copy.
 
-    A copy is made again only with `overwrite`, or if size or time of the source differ.
+    A copy is made again only with `overwrite`, or if size, time or, of a small file, content of the source differ.
+    `checksums` are those of the copies, by POSIX path below the dataset.
     """
     location = task.entry.location
     for file in files_below(location):
         copy = task.target / file.relative_to(location)
         try:
-            is_new = _copy_file(file, safe_path(dataset, copy), overwrite)
+            is_new = _copy_file(file, safe_path(dataset, copy), checksums.get(copy.as_posix()), overwrite)
         except OSError as error:
             if error.errno != ENAMETOOLONG:
                 raise
@@ -62,12 +68,12 @@ def copy_verbatim(task: CopyTask, dataset: Path, *, overwrite: bool = False) -> 
         yield Copy(file, copy, is_new)
 
 
-def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
+def _copy_file(file: Path, copy: SafePath, sha256: str | None, overwrite: bool) -> bool:
     """Copy a file unless the copy is up to date; return whether it was copied."""
     refuse_special_file(file)
     with _raising_read_error(file):
         state = file.stat()
-    if not overwrite and copy.is_file() and _size_and_time(copy.stat()) == _size_and_time(state):
+    if not overwrite and _is_current(copy, sha256, file, state):
         return False
     with atomic_output(copy) as partial:
         with partial.open("wb") as out:
@@ -79,6 +85,16 @@ def _copy_file(file: Path, copy: SafePath, overwrite: bool) -> bool:
             raise SourceError(f"{file}: changed while it was read; run again when nothing writes to it")
         os.utime(partial, ns=(state.st_atime_ns, state.st_mtime_ns))
     return True
+
+
+def _is_current(copy: SafePath, sha256: str | None, file: Path, state: os.stat_result) -> bool:
+    """Tell whether a file is the one that was copied: `sha256` is that of the copy, `state` that of the file."""
+    if not copy.is_file() or _size_and_time(copy.stat()) != _size_and_time(state):
+        return False
+    if sha256 is None or state.st_size > _MOST_HASHED_BYTES:
+        return True
+    with _raising_read_error(file):
+        return file_sha256(file) == sha256
 
 
 def _size_and_time(state: os.stat_result) -> tuple[int, int]:

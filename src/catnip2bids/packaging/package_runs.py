@@ -148,7 +148,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.versions = add_to_history(provenance, provenance.command).versions
             provenance.save(dataset)
             checksums = set_checksums_aside(dataset, is_new=not known.decisions)
-            _make_images(preflight, packagers, missing, scheduler)
+            _make_images(preflight, packagers, missing, scheduler, checksums)
         with raising_exit_code_1():
             for packager in packagers:
                 packager.remove_unplanned()  # no cells are looked for in images that go
@@ -260,8 +260,9 @@ def _make_images(
     packagers: Sequence[RunPackager],
     missing: Sequence[tuple[RunPackager, ImageTask]],
     scheduler: Scheduler,
+    checksums: Mapping[str, str],
 ) -> None:
-    """Make the missing images, and meanwhile write tables and copies."""
+    """Make the missing images, and meanwhile write tables and copies, of which `checksums` are the earlier ones."""
     progress = packagers[0].log.progress
     make = partial(make_image, preflight.dataset, scheduler, progress, overwrite=preflight.settings.overwrite)
     if missing and scheduler.summary:
@@ -269,7 +270,7 @@ def _make_images(
     progress.start(sum(prod(image.volume.shape) for _, image in missing))
     futures = {scheduler.supervise(make, image): (packager, image) for packager, image in missing}
     for packager in packagers:
-        packager.write_tables_and_copies()
+        packager.write_tables_and_copies(checksums)
     for future in as_completed(futures):
         packager, image = futures.pop(future)
         packager.record_image(image, future)

@@ -5,7 +5,7 @@ Invariant: a task that fails is reported and skipped, and does not stop the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -93,8 +93,8 @@ class RunPackager:
             self.preflight.provenance.save(self._dataset)
             self._finish_image(task)
 
-    def write_tables_and_copies(self) -> None:
-        """Run all tasks except those for missing images."""
+    def write_tables_and_copies(self, checksums: Mapping[str, str]) -> None:
+        """Run all tasks except those for missing images; `checksums` are those of earlier copies, by POSIX path."""
         # before they are copied, so that a later plan can exclude them even if packaging is killed
         entries = [*(task.entry for task in self.tasks.counts), *(task.entry for task in self.tasks.copies)]
         self._decisions.decide(entries)
@@ -110,10 +110,10 @@ class RunPackager:
                 has_changed = write_counts(self._dataset, counts.entry.location, counts.target, voxel_size_um)
                 if has_changed or self.preflight.settings.overwrite:
                     self.log.copied.append(counts.target)
-                self._copy(CopyTask(counts.entry, counts.verbatim))
+                self._copy(CopyTask(counts.entry, counts.verbatim), checksums)
         for copy in self.tasks.copies:
             with self._reporting_failure(copy):
-                self._copy(copy)
+                self._copy(copy, checksums)
         self._decisions.decide(entries)
 
     def missing_cells(self) -> list[CellsTask]:
@@ -160,9 +160,9 @@ class RunPackager:
             images = format_count(len(self._outdated), "image")
             self.log.progress.note(f"{self.tasks.name}: metadata of {images}, of an earlier version, is written again")
 
-    def _copy(self, task: CopyTask) -> None:
+    def _copy(self, task: CopyTask, checksums: Mapping[str, str]) -> None:
         """Copy a file or folder unchanged, and warn of private words in it."""
-        for made in copy_verbatim(task, self._dataset, overwrite=self.preflight.settings.overwrite):
+        for made in copy_verbatim(task, self._dataset, checksums, overwrite=self.preflight.settings.overwrite):
             self.log.copied += [made.copy] if made.is_new else []
             if words := private_words(self._dataset / made.copy):
                 self.log.warning(

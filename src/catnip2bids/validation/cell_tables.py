@@ -19,7 +19,7 @@ from catnip2bids.formatting import format_bytes
 from catnip2bids.validation.findings import Finding, our_error
 from catnip2bids.validation.region_tables import VOXEL_SIZE_TOLERANCE, geometry_of_sample
 from catnip2bids.validation.sidecars import Geometry, packaged_cells
-from catnip2bids.validation.tables import Row, TableError, rows_of
+from catnip2bids.validation.tables import Row, TableError, rows_of, split_line
 from catnip2bids.validation.tree import COUNTS_FOLDERS, Tree
 
 _CELLS, _UNCOUNTED = "_cells.tsv.gz", "_uncounted.tsv.gz"
@@ -159,4 +159,4 @@ def _lines(file: Path) -> Iterator[list[str]]:
             n_bytes += len(line)
             if n_bytes > most_bytes:
                 raise TableError(f"unpacks to more than {format_bytes(most_bytes)}, {_LARGEST_RATIO} times its size")
-            yield line.decode().removesuffix("\n").split("\t")
+            yield split_line(line.decode().removesuffix("\n"))

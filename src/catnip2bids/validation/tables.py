@@ -45,12 +45,14 @@ def read_lines(file: Path) -> Iterator[list[str]]:
     """Yield the header and the rows, one at a time; raise TableError where a row does not fit the header."""
     try:
         with open(file, "rb", opener=open_without_waiting) as opened:
-            rows = csv.reader(_lines(opened), delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows = csv.reader(_lines(opened), delimiter="\t", strict=True)
             header = next(rows, [])
             if not header or len(set(header)) < len(header):
                 raise TableError("has no header, or a column twice")
             yield header
             for number, row in enumerate(rows, start=2):
+                if rows.line_num != number:
+                    raise TableError(f"row {number} has a quote that is not closed in its line")
                 if len(row) != len(header):
                     raise TableError(f"row {number} has {len(row)} values and the header has {len(header)}")
                 yield row
@@ -67,6 +69,16 @@ def _lines(opened: BinaryIO) -> Iterator[str]:
         if text := line.removesuffix(b"\n").decode(encoding):
             yield text
         encoding = "utf-8"
+
+
+def split_line(line: str) -> list[str]:
+    """Return the values of a line, without their quotes; raise TableError if these do not match."""
+    if '"' not in line:
+        return line.split("\t")
+    try:
+        return next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error as failure:
+        raise TableError(f"the quotes of a line do not match ({failure})") from failure
 
 
 def check_readable(tree: Tree) -> Iterator[Finding]:

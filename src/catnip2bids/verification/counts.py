@@ -1,23 +1,23 @@
-"""Check CATNIP's counts: count the cells again in the images of a dataset, and compare each region with the table.
+"""Check CATNIP's counts: count cells and voxels of each region again in the images of a dataset, and compare.
 
 Invariant: a region is confirmed only if exactly as many cells were found as CATNIP's table says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catnip2bids.bids.dataset_paths import entities_of, tables_of_counts
 from catnip2bids.bids.provenance import Provenance, RunRecord
-from catnip2bids.catnip.counts import counted_segmentation, read_counts
-from catnip2bids.cells.counting_rule import Rule
+from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
+from catnip2bids.cells.counting_rule import Rule, Tally, fitting_volumes
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import Resources
 from catnip2bids.errors import Catnip2bidsError, WorkerError
 from catnip2bids.progress import Progress
-from catnip2bids.verification.result import CountsVerdict
+from catnip2bids.verification.result import CountsVerdict, VolumeDifference
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class _Recount:
             why = "the dataset has no segmentation of this threshold with atlas labels of the same size"
             return CountsVerdict(name, 0, (), why)
         try:
-            counts = {row.index: row.cell_count for row in read_counts(self.table)}
+            rows = read_counts(self.table)
+            counts = {row.index: row.cell_count for row in rows}
             rule = Rule.of_log(self.run.log, None)  # so that regions are found that the table does not list
             images = self.images.opened(dataset, rule, filtered=False)
             tally = find_cells(images, rule, resources, progress.advance)
@@ -54,7 +55,22 @@ class _Recount:
             return CountsVerdict(name, 0, (), what)
         n_regions = sum(n is not None for n in counts.values())
         not_compared = tuple(sorted(index for index in tally.counted if counts.get(index) is None))
-        return CountsVerdict(name, n_regions, tuple(differences(tally, rule, counts)), not_compared=not_compared)
+        return CountsVerdict(
+            table=name,
+            n_regions=n_regions,
+            differences=tuple(differences(tally, rule, counts)),
+            not_compared=not_compared,
+            volumes=tuple(_other_volumes(rows, tally)) if self.images.has_masked_labels else (),
+        )
+
+
+def _other_volumes(rows: Sequence[RegionCount], tally: Tally) -> Iterator[VolumeDifference]:
+    """Yield the regions with a count whose labels have another volume than the table says."""
+    fitting = fitting_volumes([row.index for row in rows], tally.n_labelled)
+    for row in rows:
+        volume = row.label_volume
+        if row.cell_count is not None and volume is not None and volume not in fitting[row.index]:
+            yield VolumeDifference(row.index, catnip=volume, found=tally.n_labelled[row.index])
 
 
 def count_again(

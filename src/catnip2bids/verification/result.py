@@ -97,6 +97,15 @@ class FileProblem:
 
 
 @dataclass(frozen=True)
+class VolumeDifference:
+    """A region with another number of voxels than CATNIP's table says."""
+
+    index: int  # label value
+    catnip: int  # by the table
+    found: int  # voxels with that label; CATNIP may have added those of labels that its atlas table lacks
+
+
+@dataclass(frozen=True)
 class CountsVerdict:
     """The result of counting the cells of one table of counts again.
 
@@ -112,6 +121,8 @@ class CountsVerdict:
         Why the cells could not be counted; None if they were.
     not_compared
         Label values of the regions with cells for which the table has no count.
+    volumes
+        The regions of which the table has another volume than the masked labels.
     """
 
     table: str
@@ -119,6 +130,12 @@ class CountsVerdict:
     differences: tuple[CountDifference, ...]
     problem: str | None = None
     not_compared: tuple[int, ...] = ()
+    volumes: tuple[VolumeDifference, ...] = ()
+
+    @property
+    def n_confirmed(self) -> int:
+        """Regions with the same number of cells, and the same volume."""
+        return self.n_regions - len({one.index for one in self.differences} | {one.index for one in self.volumes})
 
     @property
     def unexplained(self) -> tuple[CountDifference, ...]:
@@ -127,8 +144,8 @@ class CountsVerdict:
 
     @property
     def ok(self) -> bool:
-        """Whether the cells were counted, and nothing speaks against CATNIP's counts."""
-        return self.problem is None and not self.unexplained
+        """Whether the cells were counted, and nothing speaks against CATNIP's counts and volumes."""
+        return self.problem is None and not self.unexplained and not self.volumes
 
     def __str__(self) -> str:
         """Return the verdict in words."""
@@ -140,15 +157,20 @@ class CountsVerdict:
         return f"{self._compared()}; not compared: {format_count(n, 'region')} with cells but no count ({regions})"
 
     def _compared(self) -> str:
-        """Say how far the counts agree."""
-        n_confirmed, regions = self.n_regions - len(self.differences), format_count(self.n_regions, "region")
+        """Say how far counts and volumes agree."""
+        wrong = []
+        if self.unexplained:
+            n = format_count(len(self.unexplained), "region")
+            wrong.append(f"{n} of {self.n_regions:,} with other numbers of cells and no known reason")
+        if self.volumes:
+            wrong.append(f"{format_count(len(self.volumes), 'region')} with another volume than the masked labels")
+        if wrong:
+            return f"not confirmed: {'; '.join(wrong)}"
+        regions = format_count(self.n_regions, "region")
         if not self.differences:
             return f"confirmed: {regions}"
-        explained = format_count(len(self.differences) - len(self.unexplained), "other")
-        if not self.unexplained:
-            return f"confirmed: {n_confirmed:,} of {regions}; {explained} cannot be, for a known reason"
-        n = format_count(len(self.unexplained), "region")
-        return f"not confirmed: {n} of {self.n_regions:,} with other numbers of cells and no known reason"
+        explained = format_count(len(self.differences), "other")
+        return f"confirmed: {self.n_confirmed:,} of {regions}; {explained} cannot be, for a known reason"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -156,10 +178,11 @@ class CountsVerdict:
             "table": self.table,
             "ok": self.ok,
             "regions": self.n_regions,
-            "confirmed": self.n_regions - len(self.differences),
+            "confirmed": self.n_confirmed,
             "differences": [found.model_dump() for found in self.differences],
             "problem": self.problem,
             "not_compared": list(self.not_compared),
+            "volumes": [asdict(found) for found in self.volumes],
         }
 
 

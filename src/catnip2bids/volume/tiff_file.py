@@ -6,7 +6,6 @@ Invariant: the list of pages is followed to its end, without a loop, and holds n
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -30,6 +29,8 @@ _BYTES_OR_TEXT = (1, 2, 7)
 """Types of tags (TIFF 6.0, section 2)."""
 _UIC2_TAG = 33629
 """A tag of MetaMorph with one value per plane."""
+StackedAxes = tuple[tuple[str, int], ...]
+"""Axes along which pages are stacked: the letter of each, which is empty if none is given, and its length."""
 _OS_ERROR = re.compile(r"raised OSError\(\d+")
 
 
@@ -152,10 +153,27 @@ def _declared_pages(tiff: tifffile.TiffFile) -> tuple[str, int]:
         return "MetaMorph metadata", int(uic2.count)
     if tiff.is_imagej:
         return "ImageJ metadata", int((tiff.imagej_metadata or {}).get("images", 1))
-    if first.shaped_description is not None and '"truncated"' in first.shaped_description:
-        shape = json.loads(first.shaped_description)["shape"]
-        return "tifffile's metadata", math.prod(shape) // max(math.prod(first.shape), 1)
-    return "", 1
+    return "tifffile's metadata", math.prod(n for _, n in stacked_axes(first))
+
+
+def stacked_axes(page: tifffile.TiffPage) -> StackedAxes:
+    """Return the axes longer than 1 that tifffile's description of a page has besides those of the page.
+
+    A description of an image of another size, which programs keep when they crop one, has none.
+    """
+    try:
+        said = tifffile.tifffile.shaped_description_metadata(page.shaped_description or "{}")
+    except (ValueError, RecursionError):
+        return ()
+    shape, letters = said.get("shape"), said.get("axes")
+    if not (isinstance(shape, list | tuple) and all(type(n) is int and n > 0 for n in shape)):
+        return ()
+    if not (isinstance(letters, str) and len(letters) == len(shape)):
+        letters = [""] * len(shape)
+    axes = tuple(axis for axis in zip(letters, shape, strict=True) if axis[1] > 1)
+    of_page = [n for n in page.shape if n > 1]
+    n_stacked = len(axes) - len(of_page)
+    return axes[:n_stacked] if n_stacked > 0 and [n for _, n in axes[n_stacked:]] == of_page else ()
 
 
 def directory_offsets(tiff: tifffile.TiffFile, path: Path) -> tuple[int, ...]:

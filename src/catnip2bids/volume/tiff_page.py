@@ -26,7 +26,7 @@ from catnip2bids.volume.open_plane import OpenPlane, StripPlane, WholePlane
 from catnip2bids.volume.pixel_meaning import PixelMeaning, meaning_of
 from catnip2bids.volume.tiff_checks import check_tags, segment_bytes
 from catnip2bids.volume.tiff_encoding import EncodedPlane, Encoding, encoding_of, find_segments
-from catnip2bids.volume.tiff_file import check_directory, open_tiff, page_offsets
+from catnip2bids.volume.tiff_file import StackedAxes, check_directory, open_tiff, page_offsets, stacked_axes
 from catnip2bids.volume.volume import ReadCost
 
 MOST_ROWS_PER_STRIP = 64
@@ -89,6 +89,7 @@ class CheckedPlanes:
 
     layouts: Mapping[int, PageLayout]  # by the index of the page
     offsets: tuple[int, ...]  # positions of their directories
+    stacked_axes: tuple[StackedAxes, ...]  # by tifffile's descriptions, which only the first plane of an image has
     n_copies: int  # reduced copies in the file, without the levels of an OME-TIFF
 
 
@@ -175,21 +176,29 @@ def _subifds(page: tifffile.TiffPage, where: str) -> tuple[int, ...]:
 
 def check_planes(tiff: tifffile.TiffFile) -> CheckedPlanes:
     """Check all pages of a file that are planes; their SubIFDs must be smaller."""
-    offsets, sizes, layouts, n_copies = page_offsets(tiff), [], {}, 0
+    offsets, sizes, n_copies = page_offsets(tiff), [], 0
+    layouts: dict[int, PageLayout] = {}
+    axes: dict[int, StackedAxes] = {}
+
+    def check(page: tifffile.TiffPage, where: str) -> int:
+        layouts[page.index], axes[page.index] = checked_layout(page, where), stacked_axes(page)
+        return _count_subifds(page, where)
+
     for index, offset in enumerate(offsets):
         page, where = page_at(tiff, index, offset if index else None)
         sizes.append(_size(page))
         if not sizes[-1].marked:
-            layouts[index] = checked_layout(page, where)
-            n_copies += _count_subifds(page, where)
+            n_copies += check(page, where)
     reduced = reduced_pages(sizes)
     for index in (index for index, size in enumerate(sizes) if size.marked and index not in reduced):
-        page, where = page_at(tiff, index, offsets[index])
-        layouts[index] = checked_layout(page, where)
-        n_copies += _count_subifds(page, where)
+        n_copies += check(*page_at(tiff, index, offsets[index]))
     planes = sorted(layouts)
-    n_copies = len(reduced) + (0 if tiff.is_ome else n_copies)
-    return CheckedPlanes({index: layouts[index] for index in planes}, tuple(offsets[i] for i in planes), n_copies)
+    return CheckedPlanes(
+        layouts={index: layouts[index] for index in planes},
+        offsets=tuple(offsets[index] for index in planes),
+        stacked_axes=tuple(axes[index] for index in planes),
+        n_copies=len(reduced) + (0 if tiff.is_ome else n_copies),
+    )
 
 
 def plane_pages(path: Path) -> tuple[int, ...]:

@@ -6,7 +6,9 @@ the order of the file, so a stack whose OME-XML says anything else is never a vo
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +22,7 @@ from catnip2bids.formatting import format_count, format_list, format_planes
 from catnip2bids.volume.open_plane import OpenPlane
 from catnip2bids.volume.pixel_meaning import compare_meanings
 from catnip2bids.volume.tiff_encoding import EncodedPlane
-from catnip2bids.volume.tiff_file import directory_offsets, open_tiff
+from catnip2bids.volume.tiff_file import StackedAxes, directory_offsets, open_tiff, saved_in_python
 from catnip2bids.volume.tiff_page import (
     TiffPlanes,
     agreed,
@@ -33,6 +35,8 @@ from catnip2bids.volume.tiff_page import (
 )
 from catnip2bids.volume.volume import Inspection, SingleFile, size_on_disk
 
+_NOT_PLANES = {"C": "channels", "T": "time points"}
+"""Axes of tifffile."""
 _EACH_ONCE = "TiffData must name each of the {} planes once, in order"
 
 
@@ -84,6 +88,7 @@ def inspect_stack(path: Path) -> Inspection:
                 return Inspection(contiguous, 1, n_bytes, warnings=tuple(warnings))
             planes = check_planes(tiff)
             _refuse_other_axes(tiff, len(planes.offsets))
+            n_planes = _planes_of_images(path, planes.stacked_axes)
     except SourceError as error:
         return Inspection(None, 1, n_bytes, (str(error),))
     layouts = {str(index + 1): layout for index, layout in planes.layouts.items()}
@@ -97,6 +102,11 @@ def inspect_stack(path: Path) -> Inspection:
         copies = format_count(planes.n_copies, "smaller copy")
         warnings.append(
             f"{path}: also holds {copies} of its planes, which {'is' if planes.n_copies == 1 else 'are'} left out"
+        )
+    if len(n_planes) > 1 and max(n_planes) > 1:
+        warnings.append(
+            f"{path}: holds {len(n_planes)} images by tifffile's metadata, which are read as one volume of "
+            f"{sum(n_planes)} planes; if they are channels or time points, save each of them by itself"
         )
     volume = None if problems else TiffStack(agreed(layouts.values()), path, planes.offsets)
     return Inspection(volume, 1, n_bytes, tuple(problems), tuple(warnings))
@@ -154,6 +164,30 @@ def _refuse_other_axes(tiff: tifffile.TiffFile, n_pages: int) -> None:
         raise SourceError(
             f"{path}: pages are not in the order of planes ({order}); save it again as a plain TIFF stack"
         )
+
+
+def _planes_of_images(path: Path, stacked: Sequence[StackedAxes]) -> list[int]:
+    """Return the number of planes of each image that tifffile wrote; `stacked` has the axes that each plane begins.
+
+    A file to which planes were appended one by one has as many images. Raises SourceError if one is not a volume.
+    """
+    n_planes, n_all = [], 0
+    while n_all < len(stacked):
+        axes = stacked[n_all]
+        if len(axes) > 1 or any(letter in _NOT_PLANES for letter, _ in axes):
+            what = " x ".join(f"{n} {_NOT_PLANES.get(letter, 'planes')}" for letter, n in axes)
+            raise SourceError(
+                f"{path}: holds {what} by tifffile's metadata, not one volume; save each volume by itself, "
+                f"{saved_in_python('tifffile.imread(OLD)[0]')}, or, if all are planes of one volume, with axes ZYX"
+            )
+        n_planes.append(math.prod(n for _, n in axes))
+        n_all += n_planes[-1]
+    if n_all > len(stacked):
+        raise SourceError(
+            f"{path}: tifffile's metadata promises {n_all} planes and {len(stacked)} are in it; "
+            "if it was cut off, copy the original again"
+        )
+    return n_planes
 
 
 def _read_ome(xml: str, path: str) -> tuple[dict[str, int], str | None]:
