@@ -39,6 +39,7 @@ def found_in(
         None if mask is None else VolumeInMemory(mask),
         has_volumes=has_volumes,
         downsampling=(2, 3, 3),
+        counts_voxels=True,
     )
     boxes = {} if boxes is None else boxes
     n_labelled = Counter() if n_labelled is None else n_labelled

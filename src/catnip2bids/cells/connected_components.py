@@ -49,6 +49,7 @@ class CellImages:
     mask: Volume | None  # the labels are 0 where it is 0; None if the labels are masked already
     has_volumes: bool  # whether the segmentation holds volumes; then only voxels of equal values are connected
     downsampling: Zyx  # factors of the grid of the boxes around labels
+    counts_voxels: bool = False  # whether to count the voxels of each label, which takes a tenth longer
 
     @property
     def volumes(self) -> list[Volume]:
@@ -90,7 +91,7 @@ def find_components(
     on_voxels: Callable[[int], None],
     summarize: Callable[[Components], Summary],
 ) -> Iterator[Summary]:
-    """Find all components, add boxes and numbers of voxels of all labels; yield summaries of some of the components.
+    """Find all components, add boxes and voxels of all labels; yield summaries, each of some of the components.
 
     `summarize` is called for the components of each block, in the worker that found them, and for those of each layer
     that several blocks share; workers pass on only its results. `on_voxels` is called with the number of voxels of each
@@ -162,7 +163,8 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
     values, labels = read_block(images.segmentation, block), read_block(images.labels, block)
     if images.mask is not None:
         labels = np.where(read_block(images.mask, block), labels, 0)
-    of_labels = _boxes(labels, block, images.downsampling), _numbers_of_voxels(labels)
+    n_labelled = _numbers_of_voxels(labels) if images.counts_voxels else {}
+    of_labels = _boxes(labels, block, images.downsampling), n_labelled
     inside = values != 0 if images.has_volumes else values == INSIDE_CELLS
     if not inside.any():
         return _Found(summarize(no_components()), no_components(), no_border(), *of_labels)

@@ -6,7 +6,7 @@ Invariant: a region is confirmed only if exactly as many cells were found as CAT
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.bids.dataset_paths import entities_of, tables_of_counts
@@ -44,7 +44,7 @@ class _Recount:
             rows = read_counts(self.table)
             counts = {row.index: row.cell_count for row in rows}
             rule = Rule.of_log(self.run.log, None)  # so that regions are found that the table does not list
-            images = self.images.opened(dataset, rule, filtered=False)
+            images = replace(self.images.opened(dataset, rule, filtered=False), counts_voxels=True)
             tally = find_cells(images, rule, resources, progress.advance)
         except WorkerError:
             raise
