@@ -23,6 +23,9 @@ PAGE = REPO / "docs/how-to/refusals.md"
 QUOTE = re.compile(r"(?:^> .*\n)+", re.MULTILINE)
 SMALL = (12, 40, 36)
 SIZED = Settings(voxel_size_um=(3.7, 3.7, 5.0), report=False)
+OF_2021 = RunSpec(
+    "210810_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11", layout="L0", shape=SMALL, thresholds=(10000,)
+)
 COHORT, DATASET = Path("cohort"), Path("dataset")
 
 
@@ -98,6 +101,26 @@ def changing_source() -> tuple[str, ...]:
     return package(COHORT, DATASET, SIZED, progress=Touching()).problems
 
 
+def growing_source() -> tuple[str, ...]:
+    *_, last = sorted((write_run(COHORT, OF_2021) / "640_N4").iterdir())
+    away = last.rename(last.name)
+
+    class Copying(Progress):
+        def item(self, *_: str | None) -> None:
+            if away.exists():
+                away.rename(last)
+
+    return package(COHORT, DATASET, SIZED, progress=Copying()).problems
+
+
+def shorter_source() -> tuple[str, ...]:
+    run = write_run(COHORT, OF_2021)
+    package(COHORT, DATASET, SIZED)
+    for file in sorted((run / "640_FRST").iterdir())[-2:]:
+        file.unlink()
+    return package(COHORT, DATASET, SIZED).problems
+
+
 def inside() -> None:
     written_run()
     package(COHORT, COHORT / "dataset", SIZED)
@@ -131,8 +154,7 @@ def changed_counts() -> None:
     package(COHORT, DATASET, SIZED)
     table = next(DATASET.glob("derivatives/*/*/micr/*_counts.tsv"))
     table.write_text(table.read_text().replace("0.", "1."))
-    other = RunSpec("210810_45670_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11", layout="L0", shape=SMALL)
-    write_run(Path("more"), replace(other, thresholds=(10000,)))
+    write_run(Path("more"), OF_2021)
     package("more", DATASET, SIZED)
 
 
@@ -157,6 +179,8 @@ REFUSALS: tuple[Callable[[], tuple[str, ...] | None], ...] = (
     unclear_table,
     older_plan,
     changing_source,
+    growing_source,
+    shorter_source,
     inside,
     not_ours,
     another_one,
