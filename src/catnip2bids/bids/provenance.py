@@ -11,9 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
-from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -25,16 +22,15 @@ from pydantic import (
     NonNegativeInt,
     PrivateAttr,
     ValidationError,
-    WrapValidator,
     model_validator,
 )
 
 from catnip2bids.atomic_write import partial_path, write_text
 from catnip2bids.bids.dataset_paths import LABEL, SOURCEDATA, copy_of, run_name
+from catnip2bids.bids.evidence import FAIL_FAST, checked_evidence
 from catnip2bids.documents import json_parts, read_json
 from catnip2bids.enums import LARGEST_UM, SMALLEST_UM, Naming
 from catnip2bids.errors import DatasetError, WriteError, unreadable
-from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import leave_out_leftovers
 from catnip2bids.locks import FOLDER_LOCK
 from catnip2bids.paths import DEEPEST_FOLDER, inside, leads_out, safe_path
@@ -54,99 +50,22 @@ _ATLAS_TABLE = rf"(atlas-{LABEL}_)?dseg\.tsv"
 _REGION_TABLE = rf"derivatives/catnip(-counts)?/(atlas-{LABEL}_)?regions\.tsv"
 
 
-def _validate_one_by_one(items: Any, validated: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    if not isinstance(items, dict):
-        return validated(items)
-    return {name: value for item in items.items() for name, value in validated(dict([item])).items()}
-
-
-_FAIL_FAST = WrapValidator(_validate_one_by_one)
-"""Report only the first wrong item of a dictionary, as `fail_fast` does for lists: errors take a lot of memory."""
-
-_Texts = Annotated[dict[str, str], _FAIL_FAST]
+_Texts = Annotated[dict[str, str], FAIL_FAST]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 _Length = Annotated[int, Field(gt=0, le=2**31)]
 _Size = Annotated[float, Field(ge=SMALLEST_UM, le=LARGEST_UM)]
 RunKey = Annotated[str, Field(pattern=f"^sub-{LABEL}_sample-{LABEL}_stain-{LABEL}$")]
 
 
-class EvidenceKind(Enum):
-    """How an excluded entry follows from packaged images."""
-
-    LINK = "a link to another entry of the run"
-    SAME = "the same pixels as an image"
-    MASKED = "an image times a mask"
-    OTHER = "it does not"
-
-
-def evidence_kind(evidence: Mapping[str, Any]) -> EvidenceKind:
-    """Return how an entry follows from packaged images; the evidence of a link has no fingerprint of pixels."""
-    match evidence:
-        case {"relation": "identical", "compared_with": str()} if "fingerprint" not in evidence:
-            return EvidenceKind.LINK
-        case {"relation": "identical", "image": str()}:
-            return EvidenceKind.SAME
-        case {"relation": "2-is-1-masked", "image": str(), "mask": str()}:
-            return EvidenceKind.MASKED
-    return EvidenceKind.OTHER
-
-
-class _Evidence(BaseModel):
-    """The fields of evidence that the program reads; all others are for people."""
-
-    model_config = ConfigDict(strict=True)
-
-    relation: str | None = None
-    compared_with: str | None = None
-    fingerprint: str | None = None
-    image: str | None = None
-    mask: str | None = None
-    pixels: str | None = None  # hash of the pixels of both, see `plane_hashes.pixels_sha256`
-    product_with: str | None = None
-    files: Annotated[list[str], Field(fail_fast=True)] | None = None
-    layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
-    planes: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    planes_compared: NonNegativeInt | None = None
-    planes_without_partner: NonNegativeInt | None = None
-    planes_unreadable: NonNegativeInt | None = None
-    planes_different: Annotated[list[int], Field(fail_fast=True)] | None = None
-    planes_emptied: Annotated[list[int], Field(fail_fast=True)] | None = None
-    voxels_different: int | None = None
-    voxels_zeroed: int | None = None
-    voxels_not_the_product: int | None = None
-    labels_lost: Annotated[dict[str, int], _FAIL_FAST] | Annotated[list[int], Field(fail_fast=True)] | None = None
-
-    @model_validator(mode="after")
-    def _name_each_plane_once(self) -> Self:
-        """Refuse planes that are named twice or were never compared: wrong slices would be restored."""
-        for field in ("files", "layouts", "planes_different", "planes_emptied"):
-            values = getattr(self, field) or []
-            if twice := [value for value, n_times in Counter(values).items() if n_times > 1]:
-                raise ValueError(f"{field} names {twice[0]!r} more than once")
-        if no_names := [name for name in self.files or () if leads_out(name) or "/" in name]:
-            raise ValueError(f"files names {no_names[0]!r}, which is not a file name: the dataset was tampered with")
-        if self.planes is not None:
-            first, last = self.planes
-            if first > last or (self.planes_compared or 0) > last - first + 1:
-                raise ValueError(f"planes names {first} and {last}, which are not the first and the last plane")
-            for field in ("planes_different", "planes_emptied"):
-                if beyond := [number for number in getattr(self, field) or () if not first <= number <= last]:
-                    raise ValueError(f"{field} names {beyond[0]}, and planes are {first} to {last}")
-        is_restored = self.relation in ("identical", "2-is-1-masked") and self.planes_compared is not None
-        if is_restored and self.files and len(self.files) != self.planes_compared:
-            planes = format_count(self.planes_compared or 0, "plane")
-            raise ValueError(f"files names {format_count(len(self.files), 'file')} for {planes}")
-        return self
-
-
-def _checked_evidence(evidence: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return evidence unchanged; raise ValidationError if a field that the program reads cannot be right."""
-    _Evidence.model_validate(evidence or {})
-    return evidence
-
-
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class Choice(_Document):
+    """What a person wants to be done with an entry, and why."""
+
+    action: Literal["convert", "copy", "exclude"]
+    reason: str
 
 
 class Decision(_Document):
@@ -157,9 +76,9 @@ class Decision(_Document):
     action: Literal["convert", "copy", "exclude"]  # what was done
     target: str | None = None  # POSIX path below the dataset
     reason: str  # of the action, published in the README
-    by_person: bool = False  # whether a person chose the action or the reason
+    chosen: Choice | None = None  # None if no person chose the action or the reason
     problem: str | None = None  # None if the action is the planned one
-    evidence: Annotated[dict[str, Any] | None, AfterValidator(_checked_evidence)] = None  # about the pixels
+    evidence: Annotated[dict[str, Any] | None, AfterValidator(checked_evidence)] = None  # about the pixels
     slice_number: str | None = None  # the plan's pattern of the slice number in names of files
     n_bytes: int | None = None  # None from versions that did not record it
     written: str | None = None  # newest modification time in UTC; None from versions that did not record it
@@ -236,10 +155,12 @@ class RunRecord(_Document):
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
     region_table: str | None = None  # regions and parents, path below the dataset; None from versions without it
     unfinished: bool = False  # whether packaging was interrupted, so that its files may not fit each other
+    # images, copies and tables of counts of an unfinished run, before it was begun
+    earlier_files: Annotated[list[str], Field(fail_fast=True)] = Field(default_factory=list)
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
-    images: Annotated[dict[str, ImageRecord], _FAIL_FAST] = Field(default_factory=dict)  # by path below the dataset
-    sidecars: Annotated[dict[str, dict[str, Any]], _FAIL_FAST] = Field(default_factory=dict)  # generated fields
-    cells: Annotated[dict[str, CellsRecord], _FAIL_FAST] = Field(default_factory=dict)  # tables of cells, by path
+    images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)  # by path below the dataset
+    sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)  # generated fields
+    cells: Annotated[dict[str, CellsRecord], FAIL_FAST] = Field(default_factory=dict)  # tables of cells, by path
 
     def embedded_images(self) -> list[str]:
         """Return the paths of label images inside other images, of which `images` has the originals."""
@@ -269,7 +190,7 @@ class Provenance(_Document):
     versions: _Texts = Field(default_factory=dict)  # see `Invocation`
     settings: Annotated[dict[str, Any], AfterValidator(_checked_settings)] = Field(default_factory=dict)  # likewise
     history: Annotated[list[Invocation], Field(fail_fast=True)] = Field(default_factory=list)  # oldest first
-    runs: Annotated[dict[RunKey, RunRecord], _FAIL_FAST] = Field(default_factory=dict)  # by entities of their files
+    runs: Annotated[dict[RunKey, RunRecord], FAIL_FAST] = Field(default_factory=dict)  # by entities of their files
     # this list is replaced, never changed in place
     decisions: Annotated[list[Decision], Field(fail_fast=True)] = Field(default_factory=list)  # one for each entry
     _by_run: tuple[list[Decision], dict[str, list[Decision]]] = PrivateAttr(default=([], {}))  # of the list it names
@@ -283,6 +204,9 @@ class Provenance(_Document):
                 _refuse_other_path(image, _file_of(key, run, _IMAGE), f"runs.{key}.images")
             for sidecar in run.sidecars:
                 _refuse_other_path(sidecar, _file_of(key, run, r"\.json"), f"runs.{key}.sidecars")
+            for path in run.earlier_files:
+                made = _file_of(key, run, rf"({_IMAGE}|_counts\.tsv)")
+                _refuse_other_path(path, rf"{made}|{SOURCEDATA}/(?s:.+)", f"runs.{key}.earlier_files")
             for table in run.cells:
                 _refuse_other_path(table, _file_of(key, run, r"_cells\.tsv\.gz"), f"runs.{key}.cells")
             if run.atlas_table is not None:

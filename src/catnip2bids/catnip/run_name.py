@@ -251,6 +251,10 @@ def _without_channel(words: list[str], *, is_dated: bool = False) -> list[str]:
     """
     if len(words) < 2 or not _CHANNEL.fullmatch(words[0]) or not re.search("[0-9]", words[1]):
         return words
+    if _as_date(words[1]):
+        if len(words) == 2:
+            return words
+        return words[1:] if _LONG_NUMBER.match(words[2]) and not _as_date(words[2]) else []
     if _LONG_NUMBER.match(words[1]):
         return words[1:]
     return words if is_dated and not words[1].isdigit() else []

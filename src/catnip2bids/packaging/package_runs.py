@@ -51,6 +51,9 @@ from catnip2bids.scanning import source_list
 from catnip2bids.versions import installed_versions
 from catnip2bids.volume import pixel_bytes
 
+_GENERATOR = b'<meta name="generator" content="catnip2bids">'
+"""What the pages of a report have in their head."""
+
 
 def package(
     sources: Sequence[Path | str] | Path | str,
@@ -242,12 +245,13 @@ def _tell_unfinished(preflight: Preflight, log: PackageLog) -> None:
             continue
         log.warning(f"{path}: is unfinished work of an earlier command and is kept; package its run again to finish it")
     for key in preflight.provenance.unfinished_runs:
-        log.warning(f"{key}: an earlier command was interrupted while it packaged this; package its run again")
+        log.warning(f"{key}: packaging it was interrupted; package its run again, or take it out with --remove")
 
 
 def remove_report(dataset: Path, progress: Progress) -> None:
     """Remove the pages of a report that shows what the dataset was before."""
-    pages = [page for name in ("index", "sub-*") for page in (dataset / REPORT).glob(f"{name}.html")]
+    found = [page for name in ("index", "sub-*") for page in (dataset / REPORT).glob(f"{name}.html")]
+    pages = [page for page in found if page.is_file() and _GENERATOR in page.read_bytes()]  # others are a person's
     for page in pages:
         remove(safe_path(dataset, REPORT / page.name))
     if pages:

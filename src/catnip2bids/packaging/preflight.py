@@ -15,14 +15,14 @@ from catnip2bids.bids.dataset_paths import check_label
 from catnip2bids.bids.provenance import PLAN, Provenance, is_ours, read_provenance
 from catnip2bids.bids.tables import read_table
 from catnip2bids.catnip.atlas import read_atlas_table
-from catnip2bids.catnip.run_name import SAMPLES, sample_label
+from catnip2bids.catnip.run_name import SAMPLES, parse_run_name, sample_label
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.engine import Resources
 from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.earlier_choices import with_earlier_choices
+from catnip2bids.packaging.earlier_choices import take_over_choices
 from catnip2bids.packaging.existing_dataset import (
     check_checksums,
     check_counts,
@@ -111,7 +111,10 @@ def run_preflight(
     if given is None and default_um is None:
         raise UsageError(f"the voxel size is not known: {_WHERE_VOXEL_SIZES_ARE}")
     found = _scan(folders, dataset, resources, progress)
-    proposed = given or with_earlier_choices(make_plan(found), provenance, dataset, progress)
+    proposed = given or make_plan(found)
+    if given is None:
+        keys = [_key(run, settings) for run in proposed.runs]
+        take_over_choices(proposed, keys, provenance, dataset, progress)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
     labelled = _with_labels(matched, settings, plan_file, progress)
     checked = _checked(labelled, provenance, resources, progress, overwrite=settings.overwrite)
@@ -230,12 +233,8 @@ def _with_labels(matched: _PlannedRuns, settings: Settings, plan_file: Path | No
         )
     labelled, full_samples = [], {}
     for run, planned in matched:
+        changes = _labels(planned, settings)
         sample = (settings.sample or planned.sample or "").removeprefix("sample-")
-        changes = {
-            "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
-            "sample": sample_label(sample) if sample else None,
-            "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
-        }
         if changes["sample"] not in (None, sample):
             full_samples[sample] = changes["sample"]
         if changes["subject"] != planned.subject:
@@ -248,6 +247,22 @@ def _with_labels(matched: _PlannedRuns, settings: Settings, plan_file: Path | No
     for sample, full in full_samples.items():
         progress.note(f"sample {sample} means {full}")
     return labelled
+
+
+def _labels(planned: PlannedRun, settings: Settings) -> dict[str, str | None]:
+    """Return the labels of a run: those of the settings, or else of the plan."""
+    sample = (settings.sample or planned.sample or "").removeprefix("sample-")
+    return {
+        "subject": (settings.subject or planned.subject or "").removeprefix("sub-") or None,
+        "sample": sample_label(sample) if sample else None,
+        "stain": (settings.stain or planned.stain or "").removeprefix("stain-"),
+    }
+
+
+def _key(planned: PlannedRun, settings: Settings) -> str:
+    """Return the key of a run in provenance."""
+    labels = _labels(planned, settings)
+    return f"sub-{labels['subject']}_sample-{labels['sample']}_stain-{labels['stain']}"
 
 
 def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None) -> None:
@@ -277,16 +292,19 @@ def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None) -
 def _refuse_conflicts(provenance: Provenance, planned_runs: _PlannedRuns) -> None:
     """Refuse labels that conflict with those of other runs, and runs that are in the dataset under other labels.
 
-    Such a run would become two animals, or two stains. But folders of two animals may have the same name, since today's
-    CATNIP names folders after the second in which it began; the ids in the names of their parents distinguish them.
+    Such a run would become two animals, or two stains. But folders of two animals may have the same name if it names no
+    animal, since today's CATNIP names folders after the second in which it began; the ids in the names of their parents
+    distinguish them.
     """
     for run, planned in planned_runs:
         labels = (planned.subject, planned.sample, planned.stain)
         namesakes = [earlier for earlier in provenance.runs.values() if earlier.name == run.folder_name]
         if labels in [(earlier.subject, earlier.sample, earlier.stain) for earlier in namesakes]:
             continue
+        names_animal = parse_run_name(run.folder_name).animal_id is not None
         for earlier in namesakes:
-            if None in (earlier.source_id, planned.source_id) or earlier.source_id == planned.source_id:
+            ids = (earlier.source_id, planned.source_id)
+            if names_animal or None in ids or len(set(ids)) == 1:
                 raise UsageError(
                     f"{run.folder}: is in the dataset already, as sub-{earlier.subject}, sample-{earlier.sample}, "
                     f"stain-{earlier.stain}; give the same labels, or package it into a new dataset. If it is another "

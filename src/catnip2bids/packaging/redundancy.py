@@ -240,7 +240,8 @@ def check_redundancy(
     known = {evidence["fingerprint"]: evidence for evidence in earlier if "fingerprint" in evidence}
     problems, lines = problems_of(run, planned), {line.source: line for line in planned.entries}
     images = _earlier_images(planned, provenance)
-    problems |= {} if overwrite else _shortened(run, images)
+    shortened = {} if overwrite else _shortened(run, planned, images)
+    problems |= shortened
     packaged = [
         entry
         for entry in run.entries
@@ -251,7 +252,7 @@ def check_redundancy(
     warnings: list[str] = []
     for entry in run.entries:
         component, line = entry.component, lines[entry.path]
-        if component is None or entry.volume is None or line.action == Action.COPY:
+        if component is None or entry.volume is None or line.action == Action.COPY or entry.path in shortened:
             continue
         masked = component.beside if component.beside and component.beside.action == Action.EXCLUDE else None
         is_masked, is_excluded = masked is not None, line.action == Action.EXCLUDE
@@ -273,7 +274,7 @@ def check_redundancy(
                 decides=decides,
                 mask=mask,
                 labels=labels,
-                kept_mask=_kept_mask(images) if is_masked and mask is None else None,
+                kept_mask=_kept_mask(run, images, problems) if is_masked and mask is None else None,
             )
             result = check.compared(known, resources, progress)
             results.append(result)
@@ -289,26 +290,34 @@ def check_redundancy(
 
 
 def _earlier_images(planned: PlannedRun, provenance: Provenance) -> list[ImageRecord]:
-    """Return the images of entries that the run was packaged with; recovered masks are of no entry."""
+    """Return the images that the run was packaged with."""
     names = (planned.subject or "", planned.sample or "", planned.stain or "")
     record = provenance.runs.get(str(run_name(*names))) if all(names) else None
-    return [image for image in record.images.values() if image.recovered_from is None] if record is not None else []
+    return list(record.images.values()) if record is not None else []
 
 
-def _shortened(run: Run, images: Sequence[ImageRecord]) -> dict[str, str]:
-    """Return the entries with fewer planes than their images have: a copy of the source may be cut off."""
+def _shortened(run: Run, planned: PlannedRun, images: Sequence[ImageRecord]) -> dict[str, str]:
+    """Return the entries with fewer planes than their images have: a copy of the source may be cut off.
+
+    A person may exclude or copy such an entry.
+    """
+    lines = {line.source: line for line in planned.entries}
     n_planes = {image.source: image.shape[0] for image in images}
     return {
         entry.path: f"{entry.location}: has {format_count(entry.volume.shape[0], 'plane')} and was packaged with "
         f"{n_planes[entry.path]:,}; bring the missing ones back, or package with --overwrite to replace its image"
         for entry in run.entries
-        if entry.volume is not None and entry.volume.shape[0] < n_planes.get(entry.path, 0)
+        if entry.volume is not None
+        and entry.volume.shape[0] < n_planes.get(entry.path, 0)
+        and (lines[entry.path].action == Action.CONVERT or lines[entry.path] == default_entry(entry, run))
     }
 
 
-def _kept_mask(images: Sequence[ImageRecord]) -> str | None:
-    """Return the source of the mask in the dataset, which a recovered mask must not replace."""
-    return next((image.source for image in images if image.role == HEMISPHERE_MASK.role), None)
+def _kept_mask(run: Run, images: Sequence[ImageRecord], problems: Mapping[str, str]) -> str | None:
+    """Return the source of the mask in the dataset, which is gone or has a problem, so that the image has to stay."""
+    paths = {entry.path for entry in run.entries} - problems.keys()
+    masks = (image for image in images if image.role == HEMISPHERE_MASK.role and image.recovered_from is None)
+    return next((image.source for image in masks if image.source not in paths), None)
 
 
 def _was_decided_by_pixels(line: PlannedEntry) -> bool:

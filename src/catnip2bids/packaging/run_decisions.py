@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from catnip2bids.bids.evidence import EvidenceKind, evidence_kind
 from catnip2bids.bids.plane_hashes import pixels_sha256, read_hashes
-from catnip2bids.bids.provenance import PROVENANCE, Decision, EvidenceKind, Provenance, RunRecord, evidence_kind
+from catnip2bids.bids.provenance import PROVENANCE, Choice, Decision, Provenance, RunRecord
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_count
 from catnip2bids.packaging.result import PackageLog
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import inside
-from catnip2bids.plan import PlannedEntry, default_entry
-from catnip2bids.scanning import Entry, files_below
+from catnip2bids.plan import PlannedEntry, default_entry, is_generated
+from catnip2bids.scanning import Entry, Run, files_below
 from catnip2bids.volume import other_series, slice_files
 
 
@@ -79,6 +80,9 @@ class RunDecisions:
         if decision.target is None and any(entry.path.startswith(f"{path}/") for entry in run.entries):
             return None  # a folder that was empty
         evidence = decision.evidence or {}
+        if decision.problem is not None and decision.target is None:
+            log.warning(f"{run.folder / path}: {decision.problem}")
+            return decision
         if evidence.get("pixels") in (None, self._pixels(evidence)):
             log.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
             return decision
@@ -114,9 +118,11 @@ class RunDecisions:
         for folder in (self._tasks.run.folder.resolve(), self._tasks.run.folder):  # those of this machine are private
             problem = problem and problem.replace(f"{folder}{os.sep}", "")
         target: PurePosixPath | str | None = None
+        before = self.earlier.get(entry.path)
         if problem is not None:
-            target = next((name for name, image in self._record.images.items() if image.source == entry.path), None)
-            before = self.earlier.get(entry.path)
+            images = self._record.images.items()
+            own = (name for name, image in images if image.source == entry.path and image.recovered_from is None)
+            target = next(own, None)
             if target is None and before is not None and before.target and (self._dataset / before.target).exists():
                 target, action = before.target, Action(before.action)
             if target is None:
@@ -131,9 +137,9 @@ class RunDecisions:
             action=action.value,
             target=str(target) if target else None,
             reason=reason,
-            by_person=problem is None and _is_chosen(planned, default_entry(entry, self._tasks.run)),
+            chosen=_choice(planned, entry, self._tasks.run),
             problem=problem,
-            evidence=self._evidence(entry),
+            evidence=self._evidence(entry) if problem is None or before is None else before.evidence,
             slice_number=entry.slice_number,
             n_bytes=entry.n_bytes,
             written=_written(entry.location),
@@ -155,9 +161,14 @@ class RunDecisions:
             yield Decision(run=self._key, source=source, action="exclude", reason=reason)
 
 
-def _is_chosen(planned: PlannedEntry, default: PlannedEntry) -> bool:
-    """Tell whether a person chose the action of an entry or its reason; pixels may have, too."""
-    return planned.by_pixels != planned.action and (planned.action, planned.reason) != (default.action, default.reason)
+def _choice(planned: PlannedEntry, entry: Entry, run: Run) -> Choice | None:
+    """Return the action and the reason of an entry if a person chose them, and neither pixels nor the default did."""
+    default = default_entry(entry, run)
+    if planned.by_pixels == planned.action or (planned.action, planned.reason) == (default.action, default.reason):
+        return None
+    if is_generated(planned.action, planned.reason, entry.path):
+        return None
+    return Choice(action=planned.action.value, reason=planned.reason)
 
 
 def _written(location: Path) -> str | None:

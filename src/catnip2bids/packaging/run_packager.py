@@ -46,6 +46,8 @@ from catnip2bids.packaging.tasks import CopyTask, CountsTask, ImageTask, RunTask
 from catnip2bids.paths import safe_path
 from catnip2bids.scanning import Entry
 
+_REPLACED = "replaced "
+"""What the fingerprint of an image begins with while another one is made."""
 _KEPT_FIELDS = ("atlas_table", "region_table", "images", "sidecars", "cells")
 
 
@@ -82,6 +84,10 @@ class RunPackager:
                     self._outdated.append((task, document))
                 else:
                     missing.append(task)
+        for task in missing:
+            if (record := self._record.images.get(str(task.target))) is not None:
+                # so that it is made again if packaging is killed after it was replaced
+                record.fingerprint = f"{_REPLACED}{record.fingerprint.removeprefix(_REPLACED)}"
         return missing
 
     def record_image(self, task: ImageTask, future: Future[ImageRecord]) -> None:
@@ -208,8 +214,14 @@ class RunPackager:
         self.preflight.provenance.save(self._dataset)
 
     def complete(self) -> None:
-        """Record that all files of the run are written."""
-        self._record.unfinished = False
+        """Record that all files of the run are written, and what this command and interrupted ones removed."""
+        if self._was_unfinished:
+            paths = {PurePosixPath(path) for path in self._record.earlier_files}
+            images = [path for path in paths if not path.name.endswith(COUNTS_ENDING) and path.parts[0] != "sourcedata"]
+            paths |= {file for image in images for file in (hashes_path(image), sidecar_of(image))}
+            gone = {path for path in paths if not (self._dataset / path).exists()}
+            self.log.removed += sorted(gone.difference(self.log.removed))
+        self._record.unfinished, self._record.earlier_files = False, []
 
     @contextmanager
     def _reporting_failure(self, task: ImageTask | CountsTask | CopyTask) -> Iterator[None]:
@@ -234,6 +246,7 @@ class RunPackager:
         """Replace the record of the run, but keep what describes its files; it is unfinished until `complete`."""
         run, planned, runs = self.tasks.run, self.tasks.planned, self.preflight.provenance.runs
         before = runs.get(self._key)
+        self._was_unfinished = before is not None and before.unfinished
         runs[self._key] = RunRecord(
             name=run.folder_name,
             source=run.source,
@@ -244,10 +257,22 @@ class RunPackager:
             layout=run.layout,
             atlas_version=planned.atlas_version,
             unfinished=True,
+            earlier_files=sorted(self._files_before(before)),
             log=run.log.public_fields,
             **{field: getattr(before, field) for field in _KEPT_FIELDS if before is not None},
         )
         return runs[self._key]
+
+    def _files_before(self, before: RunRecord | None) -> set[str]:
+        """Return what the run had before this command, or before those that were interrupted."""
+        if before is None:
+            return set()
+        paths = set(map(PurePosixPath, before.images))
+        for source, decision in self._earlier.items():
+            is_table = decision.target is not None and decision.target.endswith(COUNTS_ENDING)
+            paths |= {PurePosixPath(decision.target)} if is_table and decision.target else set()
+            paths |= {copy_of(self.tasks.name, source)} if is_table or decision.action == "copy" else set()
+        return {*before.earlier_files, *map(str, paths)}
 
     def _remove_files(self) -> None:
         """Remove files of an earlier plan, except those whose source has a problem now or is gone."""
@@ -263,14 +288,9 @@ class RunPackager:
                 self._removed(image_file)
                 self.log.removed.append(hashes_path(image_file))
         kept = self._kept_copies()
-        for entry in self.tasks.planned.entries:
-            before = self._earlier.get(entry.source)
-            if entry.source in self._failures or before is None:
-                continue
-            table = before.target if before.target is not None and before.target.endswith(COUNTS_ENDING) else None
-            paths = [copy_of(self.tasks.name, entry.source)] if before.action == "copy" or table else []
-            paths += [PurePosixPath(table)] if table else []
-            for path in paths:
+        copies = copy_of(self.tasks.name, "")
+        for path in map(PurePosixPath, self._record.earlier_files):
+            if copies in path.parents or path.name.endswith(COUNTS_ENDING):
                 self._remove_unless_kept(path, kept)
 
     def _kept_copies(self) -> set[PurePosixPath]:

@@ -11,7 +11,14 @@ from catnip2bids.plan.checks import (
     stated_size_warnings,
     voxel_size_warning,
 )
-from catnip2bids.plan.default_plan import default_entry, doubtful_copies, kept_reasons, make_plan, problems_of
+from catnip2bids.plan.default_plan import (
+    default_entry,
+    doubtful_copies,
+    is_generated,
+    kept_reasons,
+    make_plan,
+    problems_of,
+)
 from catnip2bids.plan.mistakes import empty_labels
 from catnip2bids.plan.model import AboutDataset, Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.plan.toml import read_plan, refuse_plan_file, to_toml, write_plan
@@ -29,6 +36,7 @@ __all__ = [
     "doubtful_copies",
     "empty_labels",
     "identity_of",
+    "is_generated",
     "kept_reasons",
     "make_plan",
     "match_plan",

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from catnip2bids.atomic_write import too_long
 from catnip2bids.catnip.component_type import Action
-from catnip2bids.catnip.components import recognise
+from catnip2bids.catnip.components import COMPONENTS, recognise
 from catnip2bids.catnip.run_name import SAMPLES, Hemisphere
 from catnip2bids.errors import SourceError
 from catnip2bids.formatting import SHOWN, format_bytes, format_list
+from catnip2bids.leftovers import LEFT_BEHIND
 from catnip2bids.paths import spelled_alike
 from catnip2bids.plan.model import Participant, Plan, PlannedEntry, PlannedRun
 from catnip2bids.scanning import Entry, Run, Scan, files_below
@@ -24,6 +25,11 @@ from catnip2bids.scanning import Entry, Run, Scan, files_below
 _TIFF = re.compile(r"(\.ome)?\.(tiff?|btf)$", re.IGNORECASE)
 SMALL_BYTES = 64 * 2**20
 """Unknown entries are copied up to this size; larger copies of known ones are warned of."""
+
+
+_EMPTY = Action.EXCLUDE, "empty, there is nothing in it"
+_UNKNOWN_AND_LARGE = Action.EXCLUDE, "not known as an output of CATNIP, and too large to be copied unasked"
+_UNKNOWN = Action.COPY, "not known as an output of CATNIP, kept as it is"
 
 
 def make_plan(found: Scan) -> Plan:
@@ -82,14 +88,28 @@ def _proposal(entry: Entry, run: Run) -> tuple[Action, str]:
         return Action.EXCLUDE, entry.set_aside
     if component is None:
         if entry.n_bytes == 0:
-            return Action.EXCLUDE, "empty, there is nothing in it"
-        if entry.n_bytes > SMALL_BYTES:
-            return Action.EXCLUDE, "not known as an output of CATNIP, and too large to be copied unasked"
-        return Action.COPY, "not known as an output of CATNIP, kept as it is"
+            return _EMPTY
+        return _UNKNOWN_AND_LARGE if entry.n_bytes > SMALL_BYTES else _UNKNOWN
     beside = component.beside
     if beside and any(_stands_beside(entry, other, beside.role) for other in run.entries):
         return beside.action, beside.reason
     return component.action, component.reason or component.described(entry.threshold)
+
+
+def is_generated(action: Action, reason: str, path: str) -> bool:
+    """Tell whether a default plan may have given an entry this action with this reason, maybe at another time."""
+    if (action, reason) in (_EMPTY, _UNKNOWN_AND_LARGE, _UNKNOWN):
+        return True
+    if action == Action.EXCLUDE and (reason == LEFT_BEHIND or reason.startswith("a link to ")):
+        return True
+    for component in COMPONENTS:
+        if found := component.match(path):
+            threshold = found.groupdict().get("threshold")
+            own = component.reason or component.described(int(threshold) if threshold else None)
+            beside = component.beside
+            if (action, reason) in ((component.action, own), (beside.action, beside.reason) if beside else ()):
+                return True
+    return False
 
 
 def _stands_beside(entry: Entry, other: Entry, role: str) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from catnip2bids.bids.provenance import Decision, EvidenceKind, evidence_kind
+from catnip2bids.bids.evidence import EvidenceKind, evidence_kind
+from catnip2bids.bids.provenance import Decision
 from catnip2bids.formatting import format_list, format_number
 from catnip2bids.reporting.check_results import Problem
 from catnip2bids.reporting.cohort import DENSITY, MEASURES, Cohort, Comparison

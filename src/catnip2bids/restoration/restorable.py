@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from catnip2bids.bids.evidence import EvidenceKind, evidence_kind
 from catnip2bids.bids.plane_hashes import PlaneRecord
-from catnip2bids.bids.provenance import PROVENANCE, Decision, EvidenceKind, Provenance, RunRecord, evidence_kind
+from catnip2bids.bids.provenance import PROVENANCE, Decision, Provenance, RunRecord
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_list
 from catnip2bids.paths import file_name, inside

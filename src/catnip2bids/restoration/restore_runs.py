@@ -305,9 +305,6 @@ class _Restorer:
         image = self._stored(item.image)
         source = RestoredVolume(image, self._stored(item.mask) if item.mask else None)
         source.check(item)
-        if source.mask is not None and source.mask.volume.shape != image.volume.shape:
-            sizes = " and ".join(format_shape(stored.volume.shape) for stored in (image, source.mask))
-            raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")
         names = item.slice_names(image.planes)
         if names is not None and len(set(names)) != len(image.planes):
             raise DatasetError(

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.bids.plane_hashes import PlaneRecord, pixels_sha256
+from catnip2bids.bids.provenance import PROVENANCE
 from catnip2bids.errors import DatasetError
-from catnip2bids.formatting import format_planes
+from catnip2bids.formatting import format_planes, format_shape
 from catnip2bids.restoration.restorable import VolumeItem
 from catnip2bids.volume import Volume, plane_sha256
 
@@ -49,7 +50,10 @@ class RestoredVolume:
     mask: StoredImage | None = None
 
     def check(self, item: VolumeItem) -> None:
-        """Raise DatasetError if the images have other pixels than when a redundant volume was left out."""
+        """Raise DatasetError if the images do not fit, or have other pixels than when a volume was left out."""
+        if self.mask is not None and self.mask.volume.shape != self.image.volume.shape:
+            sizes = " and ".join(format_shape(stored.volume.shape) for stored in (self.image, self.mask))
+            raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")
         images = [stored.planes for stored in (self.image, self.mask) if stored is not None]
         if item.pixels not in (None, pixels_sha256(*images)):
             raise DatasetError(

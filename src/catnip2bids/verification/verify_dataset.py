@@ -171,7 +171,7 @@ def _files(
         what = f"does not exist: {why}"
         return [FileProblem(CHECKSUMS.as_posix(), what, ProblemKind.NOT_READ)], [], 0
     problems = list(verify_files(dataset, checksums, resources))
-    half = "packaging it was interrupted, so its files may not fit each other; package its run again"
+    half = "packaging it was interrupted, so its files may not fit; package its run again, or take it out with --remove"
     problems += [FileProblem(PROVENANCE.as_posix(), f"{key}: {half}") for key in provenance.unfinished_runs]
     if originals is not None:
         problems += [*originals.copy_problems(checksums), *originals.link_problems()]
