@@ -22,6 +22,7 @@ from browsing import browser, browsing
 from catnip2bids import Settings, package
 from catnip2bids.bids.provenance import (
     CellsRecord,
+    Choice,
     CountDifference,
     Decision,
     ImageRecord,
@@ -188,7 +189,7 @@ def test_the_reference_has_all_commands_and_options(site: Path) -> None:
 
 def test_the_reference_has_all_keys_of_the_provenance(site: Path) -> None:
     text = (site / "reference/provenance.html").read_text(encoding="utf-8")
-    for part in (Provenance, Invocation, RunRecord, ImageRecord, CellsRecord, CountDifference, Decision):
+    for part in (Provenance, Invocation, RunRecord, ImageRecord, CellsRecord, CountDifference, Decision, Choice):
         where = f"catnip2bids.bids.provenance.{part.__name__}"
         assert [key for key in part.model_fields if f'title="{where}.{key}">{key}<' not in text] == [], part.__name__
 

@@ -64,8 +64,8 @@ class _Document(BaseModel):
 class Choice(_Document):
     """What a person wants to be done with an entry, and why."""
 
-    action: Literal["convert", "copy", "exclude"]
-    reason: str
+    action: Literal["convert", "copy", "exclude"]  # in the plan
+    reason: str  # likewise
 
 
 class Decision(_Document):
@@ -155,8 +155,7 @@ class RunRecord(_Document):
     atlas_table: str | None = None  # the file in derivatives/catnip that names the labels
     region_table: str | None = None  # regions and parents, path below the dataset; None from versions without it
     unfinished: bool = False  # whether packaging was interrupted, so that its files may not fit each other
-    # images, copies and tables of counts of an unfinished run, before it was begun
-    earlier_files: Annotated[list[str], Field(fail_fast=True)] = Field(default_factory=list)
+    earlier_files: Annotated[list[str], Field(fail_fast=True)] = Field(default_factory=list)  # while it is unfinished
     log: _Texts = Field(default_factory=dict)  # fields of CATNIP's log, without folders of the machine
     images: Annotated[dict[str, ImageRecord], FAIL_FAST] = Field(default_factory=dict)  # by path below the dataset
     sidecars: Annotated[dict[str, dict[str, Any]], FAIL_FAST] = Field(default_factory=dict)  # generated fields
