@@ -88,8 +88,8 @@ def test_restoring_refuses_an_image_that_is_not_the_one_that_was_compared(tmp_pa
     package([tmp_path / "source"], out, settings())
     provenance = read_provenance(out)
     for decision in provenance.decisions:
-        if decision.evidence is not None and "pixels" in decision.evidence:
-            decision.evidence["pixels"] = "0" * 64
+        if decision.evidence is not None and "pixels_sha256" in decision.evidence:
+            decision.evidence["pixels_sha256"] = "0" * 64
     provenance.save(out)
     (out / "code/catnip2bids/checksums.sha256").unlink()
     restored = restore(out, tmp_path / "restored")

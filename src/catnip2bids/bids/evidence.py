@@ -57,7 +57,7 @@ class _Evidence(BaseModel):
     fingerprint: str | None = None
     image: str | None = None
     mask: str | None = None
-    pixels: str | None = None  # hash of the pixels of both, see `plane_hashes.pixels_sha256`
+    pixels_sha256: str | None = None  # of the pixels of both, see `plane_hashes.pixels_sha256`
     product_with: str | None = None
     files: Annotated[list[str], Field(fail_fast=True)] | None = None
     layouts: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None

@@ -56,7 +56,9 @@ class RedundancyCheck:
     decides: bool  # whether the result decides the action, because no person did
     mask: Entry | None  # the mask, if it is packaged too
     labels: tuple[str | None, ...]  # subject, sample and stain of the run
-    kept_mask: str | None = None  # the source of a packaged mask, which is gone or has a problem, so that it stays
+    kept_mask_source: str | None = (
+        None  # the source of a packaged mask, which is gone or has a problem, so that it stays
+    )
     evidence: dict[str, Any] = field(default_factory=dict)  # relation, counts and fingerprint; empty until compared
 
     @property
@@ -140,7 +142,7 @@ class RedundancyCheck:
         """Whether the entry follows from the packaged one (and the mask)."""
         if self.evidence["relation"] == Relation.MASKED_2:
             is_product = self.evidence.get("voxels_not_the_product", 0) == 0
-            return self.is_masked and is_product and self.kept_mask is None
+            return self.is_masked and is_product and self.kept_mask_source is None
         return bool(self.evidence["relation"] == Relation.IDENTICAL)
 
     @property
@@ -149,8 +151,8 @@ class RedundancyCheck:
         other = self.other.path
         if not self.decides or not (self.is_redundant or self.is_masked):
             return self.before
-        if not self.is_redundant and self.kept_mask is not None:
-            action, reason = Action.CONVERT, f"its mask, {self.kept_mask}, is gone or has a problem"
+        if not self.is_redundant and self.kept_mask_source is not None:
+            action, reason = Action.CONVERT, f"its mask, {self.kept_mask_source}, is gone or has a problem"
         elif not self.is_redundant:
             action, reason = Action.CONVERT, f"it is not {other} times {self._why_not}"
         elif self.evidence["relation"] == Relation.IDENTICAL:
@@ -274,7 +276,7 @@ def check_redundancy(
                 decides=decides,
                 mask=mask,
                 labels=labels,
-                kept_mask=_kept_mask(run, images, problems) if is_masked and mask is None else None,
+                kept_mask_source=_kept_mask_source(run, images, problems) if is_masked and mask is None else None,
             )
             result = check.compared(known, resources, progress)
             results.append(result)
@@ -313,7 +315,7 @@ def _shortened(run: Run, planned: PlannedRun, images: Sequence[ImageRecord]) -> 
     }
 
 
-def _kept_mask(run: Run, images: Sequence[ImageRecord], problems: Mapping[str, str]) -> str | None:
+def _kept_mask_source(run: Run, images: Sequence[ImageRecord], problems: Mapping[str, str]) -> str | None:
     """Return the source of the mask in the dataset, which is gone or has a problem, so that the image has to stay."""
     paths = {entry.path for entry in run.entries} - problems.keys()
     masks = (image for image in images if image.role == HEMISPHERE_MASK.role and image.recovered_from is None)

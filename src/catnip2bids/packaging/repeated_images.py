@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from catnip2bids.bids.plane_hashes import read_hashes
+from catnip2bids.bids.plane_hashes import pixels_sha256, read_hashes
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_list
@@ -40,7 +39,7 @@ def repeated_images(dataset: Path, provenance: Provenance) -> Iterator[str]:
 def _hash_of_planes(dataset: Path, image: PurePosixPath) -> str | None:
     """Return one hash for all planes; None if all planes are the same, which shows no brain, or hashes are damaged."""
     try:
-        hashes = [plane.sha256 for plane in read_hashes(dataset, image)]
+        planes = read_hashes(dataset, image)
     except DatasetError:  # which `verify` reports
         return None
-    return sha256(" ".join(hashes).encode()).hexdigest() if len(set(hashes)) > 1 else None
+    return pixels_sha256(planes) if len({plane.sha256 for plane in planes}) > 1 else None

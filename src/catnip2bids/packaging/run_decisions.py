@@ -32,7 +32,7 @@ class RunDecisions:
         self._dataset, self._provenance, self._tasks, self._key = dataset, provenance, tasks, str(tasks.name)
         earlier = provenance.decisions_of(self._key) if self._key in provenance.runs else {}
         paths = {entry.path for entry in tasks.run.entries}
-        # of earlier commands, by the paths of entries
+        # of earlier commands, also of interrupted ones, by the paths of entries
         self.earlier = {
             path: decision if path in paths else self._with_pixels(decision) for path, decision in earlier.items()
         }
@@ -83,7 +83,7 @@ class RunDecisions:
         if decision.problem is not None and decision.target is None:
             log.warning(f"{run.folder / path}: {decision.problem}")
             return decision
-        if evidence.get("pixels") in (None, self._pixels(evidence)):
+        if evidence.get("pixels_sha256") in (None, self._pixels(evidence)):
             log.progress.note(f"{run.folder / path}: no longer exists; what was packaged from it is kept")
             return decision
         problem = f"no longer exists, and cannot be restored from {evidence['image']}, which has other pixels now"
@@ -103,9 +103,9 @@ class RunDecisions:
     def _with_pixels(self, decision: Decision) -> Decision:
         """Return a decision whose evidence has a hash of pixels, which earlier versions did not record."""
         evidence = decision.evidence or {}
-        if "pixels" in evidence or (pixels := self._pixels(evidence)) is None:
+        if "pixels_sha256" in evidence or (pixels := self._pixels(evidence)) is None:
             return decision
-        return decision.model_copy(update={"evidence": {**evidence, "pixels": pixels}})
+        return decision.model_copy(update={"evidence": {**evidence, "pixels_sha256": pixels}})
 
     @property
     def _record(self) -> RunRecord:
@@ -149,7 +149,7 @@ class RunDecisions:
         """Return the evidence about an entry, with a hash of the images from which it can be restored."""
         evidence = self._tasks.evidence_of(entry)
         pixels = self._pixels(evidence or {})
-        return evidence if evidence is None or pixels is None else {**evidence, "pixels": pixels}
+        return evidence if evidence is None or pixels is None else {**evidence, "pixels_sha256": pixels}
 
     def _not_matching(self, entry: Entry) -> Iterator[Decision]:
         """Yield decisions about files of a slice folder that do not match the slice number of the plan."""

@@ -62,7 +62,6 @@ class RunPackager:
         self.preflight, self.tasks, self.log = preflight, tasks, log
         self._dataset, self._key = preflight.dataset, str(tasks.name)
         self._decisions = RunDecisions(preflight.dataset, preflight.provenance, tasks)
-        self._earlier, self._failures = self._decisions.earlier, self._decisions.failures
         self._kept: list[ImageTask] = []
         self._outdated: list[tuple[ImageTask, dict[str, Any]]] = []
         self._record = self._begin_record()
@@ -178,7 +177,7 @@ class RunPackager:
     def remove_unplanned(self) -> None:
         """Remove files of an earlier plan, once all images are made."""
         for result in self.tasks.redundancy:
-            is_excluded = result.planned.action == Action.EXCLUDE and result.entry.path not in self._failures
+            is_excluded = result.planned.action == Action.EXCLUDE and result.entry.path not in self._decisions.failures
             if is_excluded and (problem := result.problem) is not None:
                 self._fail(result.entry, problem)
         self._remove_files()
@@ -191,7 +190,7 @@ class RunPackager:
         """
         images = self._record.images.items()
         sizes_um = {entities_of(PurePosixPath(path).name).get("desc"): image.voxel_size_um for path, image in images}
-        written = {task.target for task in self.tasks.counts if task.entry.path not in self._failures}
+        written = {task.target for task in self.tasks.counts if task.entry.path not in self._decisions.failures}
         for path in tables_of_counts(self._dataset, self.tasks.tables_folder, str(self.tasks.name)):
             table = PurePosixPath(path.relative_to(self._dataset).as_posix())
             desc = entities_of(table.name).get("desc", "")
@@ -210,7 +209,7 @@ class RunPackager:
         self._embed()
         self._decisions.decide_all(self.log)
         n_images = sum(str(task.target) in self._record.images for task in self.tasks.images)
-        self.log.runs.append(self.tasks.summary(n_images, self._failures.keys()))
+        self.log.runs.append(self.tasks.summary(n_images, self._decisions.failures.keys()))
         self.preflight.provenance.save(self._dataset)
 
     def complete(self) -> None:
@@ -234,7 +233,7 @@ class RunPackager:
             self._fail(task.entry, str(error))
 
     def _fail(self, entry: Entry, problem: str) -> None:
-        self._failures[entry.path] = problem
+        self._decisions.failures[entry.path] = problem
         self.log.problem(problem)
 
     def _finish_image(self, task: ImageTask) -> None:
@@ -268,7 +267,7 @@ class RunPackager:
         if before is None:
             return set()
         paths = set(map(PurePosixPath, before.images))
-        for source, decision in self._earlier.items():
+        for source, decision in self._decisions.earlier.items():
             is_table = decision.target is not None and decision.target.endswith(COUNTS_ENDING)
             paths |= {PurePosixPath(decision.target)} if is_table and decision.target else set()
             paths |= {copy_of(self.tasks.name, source)} if is_table or decision.action == "copy" else set()
@@ -281,7 +280,7 @@ class RunPackager:
         entries = {entry.path for entry in self.tasks.run.entries}
         for target, image in list(self._record.images.items()):
             sources = {image.source, image.recovered_from or image.source}
-            if target not in planned and image.source not in self._failures and sources <= entries:
+            if target not in planned and image.source not in self._decisions.failures and sources <= entries:
                 image_file = PurePosixPath(target)
                 remove_image(self._dataset, image_file, with_sidecar=sidecar_of(image_file) not in sidecars)
                 del self._record.images[target]
@@ -297,8 +296,8 @@ class RunPackager:
         """Return the copies and tables that stay: of this plan, and of entries that are gone or have a problem."""
         kept = {task.target for task in self.tasks.all_tasks} | {task.verbatim for task in self.tasks.counts}
         planned = {entry.source for entry in self.tasks.planned.entries}
-        for source, before in self._earlier.items():
-            if before.target is not None and (source not in planned or source in self._failures):
+        for source, before in self._decisions.earlier.items():
+            if before.target is not None and (source not in planned or source in self._decisions.failures):
                 kept |= {copy_of(self.tasks.name, source), PurePosixPath(before.target)}
         return kept
 

@@ -26,7 +26,7 @@ class VolumeItem:
     image: PurePosixPath  # the image of the dataset that has its pixels
     mask: PurePosixPath | None = None  # the image to multiply with, if any
     names: tuple[str, ...] | None = None  # of its slices in order; None: a single file, or see the plane hashes
-    pixels: str | None = None  # hash of the pixels of both images when the volume was left out
+    pixels_sha256: str | None = None  # of both images when the volume was left out
 
     def slice_names(self, planes: tuple[PlaneRecord, ...]) -> tuple[str, ...] | None:
         """Return the names of the slices; None for a single file."""
@@ -99,9 +99,9 @@ def _redundant_item(run: RunRecord, path: str, decision: Decision) -> Item:
     kind, names = evidence_kind(evidence), tuple(evidence.get("files") or ()) or None
     if kind == EvidenceKind.LINK:
         return LinkItem(path, inside(evidence["compared_with"], path).as_posix())
-    pixels = evidence.get("pixels")
+    pixels = evidence.get("pixels_sha256")
     if kind == EvidenceKind.SAME and evidence["image"] in run.images:
-        return VolumeItem(path, PurePosixPath(evidence["image"]), names=names, pixels=pixels)
+        return VolumeItem(path, PurePosixPath(evidence["image"]), names=names, pixels_sha256=pixels)
     if kind == EvidenceKind.MASKED and {evidence["image"], evidence["mask"]} <= run.images.keys():
         return VolumeItem(path, PurePosixPath(evidence["image"]), PurePosixPath(evidence["mask"]), names, pixels)
     return NotRestorable(path, decision.reason, decision.problem)

@@ -55,7 +55,7 @@ class RestoredVolume:
             sizes = " and ".join(format_shape(stored.volume.shape) for stored in (self.image, self.mask))
             raise DatasetError(f"{PROVENANCE}: {item.image} and its mask have {sizes} voxels; bring that back")
         images = [stored.planes for stored in (self.image, self.mask) if stored is not None]
-        if item.pixels not in (None, pixels_sha256(*images)):
+        if item.pixels_sha256 not in (None, pixels_sha256(*images)):
             raise DatasetError(
                 f"{item.image} or its mask has other pixels than when {item.path} was left out; bring them back from a "
                 "copy"
