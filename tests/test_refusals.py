@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def growing_source() -> tuple[str, ...]:
 
     class Copying(Progress):
         def item(self, *_: str | None) -> None:
-            if away.exists():
+            with suppress(FileNotFoundError):  # images are made at the same time
                 away.rename(last)
 
     return package(COHORT, DATASET, SIZED, progress=Copying()).problems
