@@ -15,9 +15,9 @@ from catnip2bids.atomic_write import unfinished_outputs
 from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging.run_packager import RunPackager
-from catnip2bids.plan import Plan
 from catnip2bids.validation.sidecars import check_pixel_sizes, check_provenance, check_sources
 from catnip2bids.validation.tree import read_tree
+from edited_plans import edited
 from runs import (
     FLOX,
     KO,
@@ -57,14 +57,6 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, method: str, source: Path, out: P
         changed.setattr(RunPackager, method, do_and_stop)
         with pytest.raises(KeyboardInterrupt):
             package([source], out, settings(**choices))
-
-
-def edited(source: Path, entry: str, action: Action, reason: str) -> Plan:
-    """Return the default plan with another action for one entry of the first run."""
-    plan = make_plan(scan(source))
-    (planned,) = (planned for planned in plan.runs[0].entries if planned.source == entry)
-    planned.action, planned.reason = action, reason
-    return plan
 
 
 # ---- what is restored

@@ -14,6 +14,7 @@ from catnip2bids.bids.provenance import Choice, read_provenance
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.plan import Plan
+from edited_plans import edited
 from runs import (
     KO_PREFIX,
     images_of,
@@ -29,14 +30,6 @@ from runs import (
 
 MASKED = "atlaslabel_def_origspace_masked"
 FRST = "640_FRST"
-
-
-def edited(source: Path, entry: str, action: Action, reason: str, *, run: int = 0) -> Plan:
-    """Return the default plan with another action for one entry of one run."""
-    plan = make_plan(scan(source))
-    (planned,) = (planned for planned in plan.runs[run].entries if planned.source == entry)
-    planned.action, planned.reason = action, reason
-    return plan
 
 
 def kill(monkeypatch: pytest.MonkeyPatch, method: str, source: Path, out: Path, plan: Plan | None = None) -> None:

@@ -11,9 +11,9 @@ from catnip2bids import make_plan, package, scan, verify
 from catnip2bids.bids.dataset_paths import entities_of
 from catnip2bids.catnip.component_type import Action
 from catnip2bids.enums import Format
-from catnip2bids.plan import Plan
 from catnip2bids.validation.sidecars import check_pixel_sizes, check_sources
 from catnip2bids.validation.tree import read_tree
+from edited_plans import edited
 from runs import (
     KO_PREFIX,
     TODAY_PREFIX,
@@ -27,14 +27,6 @@ from runs import (
     write_l0,
     write_l2,
 )
-
-
-def with_action(source: Path, entry: str, action: Action) -> Plan:
-    """Return the default plan of a source, with another action for one entry."""
-    plan = make_plan(scan(source))
-    (planned,) = (planned for run in plan.runs for planned in run.entries if planned.source == entry)
-    planned.action, planned.reason = action, "for a test"
-    return plan
 
 
 def test_a_masked_image_does_not_replace_the_raw_image_whose_source_is_gone(tmp_path: Path) -> None:
@@ -88,7 +80,7 @@ def test_a_copy_whose_source_had_a_problem_goes_when_it_is_excluded(tmp_path: Pa
     assert [path.read_text() for path in out.rglob("notes.txt")] == ["secret"]
     notes.unlink()
     notes.write_text("secret")
-    plan = with_action(tmp_path / "source", "notes.txt", Action.EXCLUDE)
+    plan = edited(tmp_path / "source", "notes.txt", Action.EXCLUDE, "for a test")
     assert package([tmp_path / "source"], out, settings(), plan).ok
     assert not list(out.rglob("notes.txt"))
 
@@ -102,7 +94,7 @@ def test_a_table_of_counts_that_had_a_problem_goes_when_it_is_excluded(tmp_path:
     assert not package([tmp_path / "source"], out, settings()).ok
     assert len(list(out.rglob("*_counts.tsv"))) == 1
     table.write_bytes(good)
-    plan = with_action(tmp_path / "source", table.relative_to(run).as_posix(), Action.EXCLUDE)
+    plan = edited(tmp_path / "source", table.relative_to(run).as_posix(), Action.EXCLUDE, "for a test")
     package([tmp_path / "source"], out, settings(), plan)
     assert not [*out.rglob("*_counts.tsv"), *out.rglob(table.name)]
 
@@ -111,7 +103,7 @@ def test_a_copy_goes_when_the_entry_is_converted_instead(tmp_path: Path) -> None
     run, out = write_l0(tmp_path / "source", only=("640_N4", "heatmaps_atlasspace")), tmp_path / "out"
     heatmap = next((run / "heatmaps_atlasspace").glob("*.tif"))
     entry = heatmap.relative_to(run).as_posix()
-    package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", entry, Action.COPY))
+    package([tmp_path / "source"], out, settings(), edited(tmp_path / "source", entry, Action.COPY, "for a test"))
     assert list(out.rglob(heatmap.name))
     package([tmp_path / "source"], out, settings(), make_plan(scan(tmp_path / "source")))
     assert not list(out.rglob(heatmap.name))
@@ -122,7 +114,7 @@ def test_copies_in_a_folder_that_is_converted_instead_stay(tmp_path: Path) -> No
     run, out = write_l0(tmp_path / "source", only=("640_N4", "640_FRST")), tmp_path / "out"
     for name in ("kept.txt", "gone.txt"):
         (run / "640_FRST" / name).write_text(name)
-    package([tmp_path / "source"], out, settings(), with_action(tmp_path / "source", "640_FRST", Action.COPY))
+    package([tmp_path / "source"], out, settings(), edited(tmp_path / "source", "640_FRST", Action.COPY, "for a test"))
     (run / "640_FRST/gone.txt").unlink()
     assert package([tmp_path / "source"], out, settings(), make_plan(scan(tmp_path / "source"))).ok
     (copied,) = out.glob("sourcedata/**/640_FRST")
@@ -149,7 +141,7 @@ def test_a_changed_table_of_counts_may_be_excluded(tmp_path: Path) -> None:
     (table,) = out.rglob("*_counts.tsv")
     table.write_text(table.read_text().replace("0.", "1."))
     (counts,) = run.rglob("*.csv")
-    plan = with_action(tmp_path / "source", counts.relative_to(run).as_posix(), Action.EXCLUDE)
+    plan = edited(tmp_path / "source", counts.relative_to(run).as_posix(), Action.EXCLUDE, "for a test")
     assert package([tmp_path / "source"], out, settings(), plan).ok
     assert not table.exists()
 

@@ -220,7 +220,7 @@ def _find(
 def _listed_cells(dataset: Path, task: CellsTask, row_files: RowFiles) -> tuple[Counter[int] | None, str | None]:
     """Read CATNIP's own list of cells, and count them by region; return the counts and what is wrong with the list.
 
-    The counts are None if there is no list, or it cannot be used.
+    The counts are None without a usable list.
     """
     if task.cell_list is None:
         return None, None

@@ -114,7 +114,7 @@ def missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
 def kept_raw_images(runs: Sequence[RunTasks], provenance: Provenance) -> Iterator[str]:
     """Warn if an image cannot become the raw image, since the one in the dataset is kept although its source is gone.
 
-    There is no warning for masked images: CATNIP deletes the image without a mask at its end.
+    Masked images get no warning, because CATNIP deletes the unmasked image when it ends.
     """
     for run in runs:
         record = provenance.runs.get(str(run.name))
