@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.bids.checksums import Checksums, file_sha256
-from catnip2bids.bids.plane_hashes import read_hashes
+from catnip2bids.bids.plane_hashes import PlaneRecord, read_hashes
 from catnip2bids.bids.provenance import PROVENANCE, Provenance, RunRecord
 from catnip2bids.engine import BoundedMap, Resources
 from catnip2bids.errors import DatasetError, NotEnoughMemoryError, SourceError, UsageError
@@ -33,6 +33,7 @@ from catnip2bids.volume import (
 )
 
 _NOT_GIVEN = "its original is not in the sources that were given"
+_OTHER_PIXELS, _NOT_READ, _NOT_COMPARED = "has other pixels now", "cannot be read", "was not compared"
 
 
 @dataclass(frozen=True)
@@ -68,25 +69,12 @@ class SourceFiles:
         if volume.shape != tuple(image.record.shape):
             now, had = format_shape(volume.shape), format_shape(image.record.shape)
             return [Problem(f"its original has {now} voxels now, and had {had}")]
-        wrong, damaged = [], []
-        n_bytes, held_bytes = pixel_bytes(volume), volume.read_cost.shared_bytes
+        recorded = partial(_recorded, image.planes)
         try:
-            with BoundedMap(
-                resources, hashing_bytes(volume), held_bytes, n_bytes=n_bytes, about=volume.files[0]
-            ) as threads:
-                for plane, found in enumerate(threads.map(partial(_hash_of, volume), range(volume.shape[0]))):
-                    on_voxels(volume.shape[1] * volume.shape[2])
-                    if found is None:
-                        damaged.append(plane)
-                    elif image.planes and found != image.planes[plane].sha256:
-                        wrong.append(plane)
+            return list(_compared("its original", volume, recorded, (0, 0), resources=resources, on_voxels=on_voxels))
         except NotEnoughMemoryError as error:
             on_voxels(image.n_voxels)
             return [Problem(f"its original could not be read: {error}", kind=ProblemKind.NOT_READ)]
-        problems = [Problem("its original has other pixels now", 0, tuple(wrong))] if wrong else []
-        if damaged:
-            problems.append(Problem("its original cannot be read", 0, tuple(damaged), ProblemKind.NOT_READ))
-        return problems
 
     def redundant_problems(
         self, image: ExpectedImage, resources: Resources, on_voxels: Callable[[int], None]
@@ -99,7 +87,8 @@ class SourceFiles:
                 if original.shape != restored.image.volume.shape:
                     yield Problem(f"{what} has {format_shape(original.shape)} voxels now")
                     continue
-                yield from _compared(what, original, restored, resources, on_voxels)
+                expected, memory_bytes = restored.plane_sha256, restored.memory_bytes
+                yield from _compared(what, original, expected, memory_bytes, resources=resources, on_voxels=on_voxels)
             except (SourceError, DatasetError, NotEnoughMemoryError) as error:
                 yield Problem(f"{what} was not compared: {error}", kind=ProblemKind.NOT_READ)
 
@@ -176,14 +165,6 @@ class SourceFiles:
         return entry.volume
 
 
-def _hash_of(volume: Volume, plane: int) -> str | None:
-    """Hash a plane of an original; None if it cannot be read."""
-    try:
-        return hash_stored_plane(volume, plane)
-    except SourceError:
-        return None
-
-
 def _redundant(provenance: Provenance) -> dict[PurePosixPath, list[tuple[str, VolumeItem]]]:
     """Return the excluded entries that are restored from images, except those from which a mask was recovered.
 
@@ -211,28 +192,45 @@ def _restored(dataset: Path, item: VolumeItem) -> RestoredVolume:
     return restored
 
 
+def _recorded(planes: Sequence[PlaneRecord], plane: int) -> str | None:
+    """Return the recorded hash of a plane; None if the table of hashes cannot be read."""
+    return planes[plane].sha256 if planes else None
+
+
 def _compared(
-    what: str, original: Volume, restored: RestoredVolume, resources: Resources, on_voxels: Callable[[int], None]
+    what: str,
+    original: Volume,
+    expected: Callable[[int], str | None],
+    memory_bytes: tuple[int, int],
+    *,
+    resources: Resources,
+    on_voxels: Callable[[int], None],
 ) -> Iterator[Problem]:
-    """Compare all planes of an original with those that would be restored."""
-    is_same = partial(_is_same, original, restored)
-    plane_bytes, held_bytes = restored.memory_bytes
-    n_bytes, plane_bytes = pixel_bytes(original), plane_bytes + hashing_bytes(original)
-    held_bytes += original.read_cost.shared_bytes
-    results: dict[bool | None, list[int]] = {}
-    with BoundedMap(resources, plane_bytes, held_bytes, n_bytes=n_bytes, about=original.files[0]) as threads:
-        for plane, same in enumerate(threads.map(is_same, range(original.shape[0]))):
-            results.setdefault(same, []).append(plane)
+    """Read all planes of an original, and compare their hashes with the expected ones, where these are known.
+
+    `expected` takes the memory of `memory_bytes`: for a plane, and until the end.
+    """
+    n_bytes, plane_bytes = pixel_bytes(original), hashing_bytes(original) + memory_bytes[0]
+    held_bytes = original.read_cost.shared_bytes + memory_bytes[1]
+    planes: dict[str | None, list[int]] = {}
+    with BoundedMap(resources, plane_bytes, held_bytes, n_bytes=n_bytes, about=original.files[0]) as workers:
+        found = workers.map(partial(_difference, original, expected), range(original.shape[0]))
+        for plane, difference in enumerate(found):
+            planes.setdefault(difference, []).append(plane)
             on_voxels(original.shape[1] * original.shape[2])
-    if False in results:
-        yield Problem(f"{what} has other pixels now", 0, tuple(results[False]))
-    if None in results:
-        yield Problem(f"{what} was not compared", 0, tuple(results[None]), ProblemKind.NOT_READ)
+    for difference in (_OTHER_PIXELS, _NOT_READ, _NOT_COMPARED):
+        if difference in planes:
+            kind = ProblemKind.CHANGED if difference == _OTHER_PIXELS else ProblemKind.NOT_READ
+            yield Problem(f"{what} {difference}", 0, tuple(planes[difference]), kind)
 
 
-def _is_same(original: Volume, restored: RestoredVolume, plane: int) -> bool | None:
-    """Tell whether a plane of an original is the one that would be restored; None if either cannot be read."""
+def _difference(original: Volume, expected: Callable[[int], str | None], plane: int) -> str | None:
+    """Say how a plane of an original differs from what is expected; None if it does not."""
     try:
-        return hash_stored_plane(original, plane) == restored.plane_sha256(plane)
+        found = hash_stored_plane(original, plane)
+    except SourceError:
+        return _NOT_READ
+    try:
+        return _OTHER_PIXELS if expected(plane) not in (None, found) else None
     except (SourceError, DatasetError):
-        return None
+        return _NOT_COMPARED
