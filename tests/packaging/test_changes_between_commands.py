@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,24 @@ def test_licence_authors_and_title_are_the_same_everywhere(tmp_path: Path) -> No
         derived = read_json(out / "derivatives/catnip/dataset_description.json")
         assert (derived["License"], derived["Authors"]) == (license_, authors)
         assert (out / "LICENSE").read_text().splitlines()[0] == license_
+
+
+def test_edits_of_the_descriptions_stay_and_what_the_plan_brings_back_is_named(tmp_path: Path) -> None:
+    write_l0(tmp_path / "source", only=("640_N4", "640_FRST"))
+    out = tmp_path / "out"
+    plan = make_plan(scan(tmp_path / "source"))
+    plan.dataset.license, plan.dataset.acquisition = "CC0", {"Manufacturer": "A", "Immersion": "oil"}
+    assert not package([tmp_path / "source"], out, settings(), plan).warnings
+    described, acquisition = out / "dataset_description.json", out / "SPIM.json"
+    without_license = {key: value for key, value in read_json(described).items() if key != "License"}
+    described.write_text(json.dumps(without_license))
+    acquisition.write_text(acquisition.read_text().replace('"A"', '"B"'))
+    (warning,) = package([tmp_path / "source"], out, settings()).warnings
+    assert "dataset_description.json: has License as in code/catnip2bids/plan.toml; if this is not wanted" in warning
+    assert read_json(described)["License"] == "CC0"
+    assert (read_json(acquisition)["Manufacturer"], read_json(acquisition)["Immersion"]) == ("B", "oil")
+    package([tmp_path / "source"], out, settings(), plan)
+    assert read_json(acquisition)["Manufacturer"] == "A"
 
 
 def test_a_report_of_what_is_no_longer_there_is_removed(tmp_path: Path) -> None:

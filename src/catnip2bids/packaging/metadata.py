@@ -24,13 +24,14 @@ from catnip2bids.bids.dataset_paths import (
     tables_folder,
     tables_of_counts,
 )
-from catnip2bids.bids.provenance import Provenance
+from catnip2bids.bids.provenance import PLAN, Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
 from catnip2bids.catnip.atlas import UNLISTED, Region
 from catnip2bids.catnip.components import COMPONENTS, component_of
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
+from catnip2bids.formatting import format_list
 from catnip2bids.leftovers import without_leftovers
 from catnip2bids.packaging import readme_texts
 from catnip2bids.packaging.dataset_readme import dataset_readme
@@ -79,7 +80,7 @@ class Metadata:
         atlas_tables = write_atlas_tables(
             self.dataset, self.provenance, {str(run.name): run.atlas for run in self.runs}
         )
-        self._descriptions()
+        messages = self._descriptions()
         self._raw_tables()
         self._desc_labels()
         self._atlas_sidecars(atlas_tables)
@@ -87,14 +88,15 @@ class Metadata:
         self._readmes(without_parents)
         for run in self.runs:
             write_sidecars(self.dataset, run, self.provenance.runs[str(run.name)])
-        return move_unused_descriptions(self.dataset)
+        return [*messages, *move_unused_descriptions(self.dataset)]
 
     def _path(self, path: PurePosixPath | str) -> SafePath:
         return safe_path(self.dataset, path)
 
     # ---- dataset_description.json, SPIM.json, LICENSE
 
-    def _descriptions(self) -> None:
+    def _descriptions(self) -> list[str]:
+        """Write the descriptions; return what the dataset's own plan brought back."""
         path = self._path("dataset_description.json")
         by_person: dict[str, Any] = {"Name": self.about.name or read_json(path).get("Name") or _TITLE}
         if self.about.license:
@@ -111,7 +113,9 @@ class Metadata:
             "GeneratedBy": [_SELF],
             "SourceDatasets": [{"URL": f"bids::{SOURCEDATA}"}],
         }
+        before = read_json(path)
         root = self._merged_json(path, by_person, generated)
+        added = [key for key in by_person if before and not self.explicit and key not in before]
         shared = {key: value for key, value in root.items() if key in {"License", "Authors"}}
         generated = {
             "BIDSVersion": bids_version(),
@@ -130,10 +134,14 @@ class Metadata:
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
         if any(target.startswith("sub-") for target in self.provenance.all_images()):
-            write_json(path, acquisition | read_json(path) | self.about.acquisition)
+            write_json(path, acquisition | self._with_edits(self.about.acquisition, read_json(path)))
         else:
             remove(path)  # a sidecar that no image uses is an error
         self._license(licenses_before, root.get("License"))
+        if not added:
+            return []
+        what = f"{format_list(added)} as in {PLAN}; if this is not wanted, remove it from both files"
+        return [f"{self.dataset / 'dataset_description.json'}: has {what}"]
 
     def _license(self, before: Collection[str | None], now: str | None) -> None:
         """Write LICENSE, unless a person wrote it."""
@@ -147,13 +155,16 @@ class Metadata:
         self, path: SafePath, by_person: Mapping[str, Any], generated: Mapping[str, Any]
     ) -> dict[str, Any]:
         before = read_json(path)
-        ours = {**before, **by_person} if self.explicit else {**by_person, **before}
-        merged = {**ours, **generated}
+        merged = {**self._with_edits(by_person, before), **generated}
         for key, name in (("GeneratedBy", "Name"), ("SourceDatasets", "URL")):
             known = {entry.get(name) for entry in merged[key]}
             merged[key] = [*merged[key], *(entry for entry in before.get(key, []) if entry.get(name) not in known)]
         write_json(path, merged)
         return merged
+
+    def _with_edits(self, by_plan: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Merge what the plan says into the content of a file; a plan that was not given does not replace edits."""
+        return {**before, **by_plan} if self.explicit else {**by_plan, **before}
 
     # ---- tables
 
