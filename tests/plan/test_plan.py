@@ -803,6 +803,17 @@ def test_an_id_with_several_genotypes_is_a_warning(tmp_path: Path, name: str) ->
     assert warning in package(tmp_path / "source", tmp_path / "out", settings()).warnings
 
 
+def test_an_id_that_goes_on_where_another_ends_is_a_warning(tmp_path: Path) -> None:
+    for animal in ("45670_ko_rescan", "45670_ko", "45671_5xFAD", "45671_5xFAD_old", "batch1_mouse1", "batch1_mouse2"):
+        name = f"210810_{animal}_female_LH_14-48-50_decon_2021-10-28_12-39-11"
+        write_l0(tmp_path / animal, name, only=("640_N4",))
+    found = [text.partition(";")[0] for text in report_on(scan(tmp_path)).warnings if "becomes" in text]
+    assert found == [
+        "45670_ko becomes sub-45670ko and sub-45670korescan",
+        "45671_5xFAD becomes sub-456715xFAD and sub-456715xFADold",
+    ]
+
+
 def test_a_name_with_both_hemispheres_tells_none(tmp_path: Path) -> None:
     write_l0(tmp_path, "210810_45670_ko_female_LH_RH_14-48-50_decon_2021-10-28_12-39-11", only=("640_N4",))
     (run,) = make_plan(scan(tmp_path)).runs

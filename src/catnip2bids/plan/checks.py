@@ -174,20 +174,25 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
 
 
 def divided_animals(identities: Iterable[RunIdentity]) -> list[str]:
-    """Warn of ids that differ only in their genotype, as if one animal were several.
+    """Warn of ids that may be those of one animal.
 
-    Short ids may be numbers within a genotype; they are only compared with the same id without one.
+    Such ids differ only in their genotype, if they are long: short ones may be numbers within a genotype. Or one goes
+    on where the other ends, as in ``45670_ko`` and ``45670_ko_rescan``.
     """
-    subjects: dict[str, dict[str, str]] = {}  # with their genotypes, by id
-    for identity in identities:
-        animal, _, genotype = (identity.source_id or "").partition("_")
-        if animal and identity.subject and genotype.lower() in {"", *GENOTYPES}:
-            subjects.setdefault(animal, {})[f"sub-{identity.subject}"] = genotype
+    ids = {tuple(of.source_id.split("_")): f"sub-{of.subject}" for of in identities if of.source_id and of.subject}
+    subjects: dict[tuple[str, ...], set[str]] = {}  # by what their ids have in common
+    for words, subject in ids.items():
+        animal, *genotype = words
+        if len(animal) >= _LONG_ID and "_".join(genotype).lower() in {"", *GENOTYPES}:
+            subjects.setdefault((animal,), set()).add(subject)
+        for shorter in (words[:n] for n in range(1, len(words))):
+            if shorter in ids:
+                subjects.setdefault(shorter, set()).update((subject, ids[shorter]))
     return [
-        f"{animal} becomes {' and '.join(sorted(found))}; if that is one animal, give its runs the same subject, "
-        "source_id and genotype in the plan"
-        for animal, found in subjects.items()
-        if len(found) > 1 and (len(animal) >= _LONG_ID or "" in found.values())
+        f"{'_'.join(common)} becomes {' and '.join(sorted(found))}; if that is one animal, give its runs the same "
+        "subject, source_id and genotype in the plan"
+        for common, found in subjects.items()
+        if len(found) > 1
     ]
 
 
