@@ -227,16 +227,34 @@ class _Percentage(bars.TextColumn):
         return super().render(task) if task.total else Text()
 
 
+class _Speed(bars.ProgressColumn):
+    """How much is done in a second, once that is known."""
+
+    def __init__(self, unit: str, scale: float) -> None:
+        super().__init__(table_column=BarColumn(no_wrap=True, min_width=14))
+        self._unit, self._scale = unit, scale
+
+    def render(self, task: bars.Task) -> Text:
+        """Return the speed, or nothing before the first step."""
+        return Text(self.text(task))
+
+    def text(self, task: bars.Task) -> str:
+        """Return the speed with its unit, or nothing."""
+        speed = (task.speed or 0) / self._scale
+        shown = f"{speed:.{0 if speed >= 10 else 1}f}"
+        return f"{shown} {self._unit}" if float(shown) else ""
+
+
 class JobProgress(Progress):
     """Show a bar on a terminal; elsewhere print a line for each image and one every 30 seconds."""
 
     def __init__(self, doing: str = "writing", unit: str = "voxels") -> None:
         self._doing = doing
-        self._unit, self._scale = ("Mvoxel/s", 1e6) if unit == "voxels" else (f"{unit}/s", 1.0)
+        self._speed = _Speed("Mvoxel/s", 1e6) if unit == "voxels" else _Speed(f"{unit}/s", 1)
         self._bar = bars.Progress(
             _Percentage("{task.percentage:>3.0f}%", table_column=BarColumn(no_wrap=True, min_width=4)),
             bars.BarColumn(bar_width=16, table_column=BarColumn(min_width=16)),
-            bars.TextColumn("{task.fields[speed]}", table_column=BarColumn(no_wrap=True, min_width=14)),
+            self._speed,
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.description}", table_column=BarColumn(ratio=1, no_wrap=True, overflow="ellipsis")),
             console=console,
@@ -247,7 +265,7 @@ class JobProgress(Progress):
         )
         self._names_by_method: dict[str, list[str]] = {}
         self._last_told = monotonic()
-        self._task = self._bar.add_task("", total=None, speed="", visible=ON_TERMINAL)
+        self._task = self._bar.add_task("", total=None, visible=ON_TERMINAL)
 
     def __enter__(self) -> Self:
         if ON_TERMINAL and not console.quiet:
@@ -283,15 +301,11 @@ class JobProgress(Progress):
     def advance(self, n_voxels: int) -> None:
         """Count this many more voxels as done."""
         self._bar.advance(self._task, n_voxels)
-        task = self._bar.tasks[0]
-        if task.speed:
-            speed = f"{task.speed / self._scale:.{0 if task.speed >= 10 * self._scale else 1}f}"
-            self._bar.update(self._task, speed=f"{speed} {self._unit}" if float(speed) else "")
         if not ON_TERMINAL and monotonic() - self._last_told > _SECONDS_BETWEEN_LINES:
-            self._last_told = monotonic()
+            self._last_told, task = monotonic(), self._bar.tasks[0]
             left = "" if task.time_remaining is None else f"about {format_duration(task.time_remaining)} left"
             done = f"{task.percentage:.0f} % done" if task.total else ""
-            if facts := ", ".join(filter(None, (done, task.fields["speed"], left))):
+            if facts := ", ".join(filter(None, (done, self._speed.text(task), left))):
                 print_line(facts)
 
     def skip(self, n_voxels: int) -> None:
