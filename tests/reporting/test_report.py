@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -181,6 +184,23 @@ def test_the_page_of_a_sample_has_all_its_images_with_their_hashes(drawn: Path) 
     assert f"{of_one.format(10000)} {of_one.format(15000)}" in text
     hashes = drawn / f"code/catnip2bids/pixels/{KO_PREFIX}_SPIM.ome.zarr.tsv"
     assert files_of(hashes)["."].hex()[:16] in text
+
+
+def test_the_page_of_a_sample_says_in_how_many_regions_cells_and_counts_agree(dataset: Path) -> None:
+    table = next(dataset.glob(f"derivatives/*/sub-45670ko/micr/{KO_PREFIX}*FRSTseg10000_counts.tsv"))
+    with gzip.open(table.with_name(table.name.replace("counts.tsv", "cells.tsv.gz")), "rt", encoding="utf-8") as file:
+        found = Counter(row["index"] for row in csv.DictReader(file, delimiter="\t"))
+    rows = read_tsv(table)
+    assert all(int(row["cell_count"]) == found[row["index"]] for row in rows)
+    report(dataset)
+    page = f"{KO_PREFIX}.html"
+    assert f"as many cells as CATNIP's table of counts in all {len(rows)} regions." in text_of(dataset, page)
+    [empty, *_] = (row["name"] for row in rows if not found[row["index"]])
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line.replace("\t0\t", "\t7\t", 1) if empty in line else line for line in lines))
+    report(dataset)
+    words = f"counts in {len(rows) - 1} of {len(rows)} regions, and another number in {empty.replace('_', ' ')}."
+    assert words in text_of(dataset, page)
 
 
 def test_pages_hold_all_that_they_show(drawn: Path) -> None:

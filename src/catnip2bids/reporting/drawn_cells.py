@@ -62,16 +62,15 @@ class SlabCells:
 class SampleCells:
     """The cells of one segmentation of a sample."""
 
-    n_counted: int
+    n_counted: dict[int, int]  # by the label value of the region
     n_uncounted: dict[str, int]  # by reason, in words
-    n_regions: int  # with cells
-    unproven: tuple[int, ...]  # regions with cells whose count is not CATNIP's own
     slabs: tuple[SlabCells, ...]
 
     @property
     def summary(self) -> str:
         """How many cells are counted and not counted: ``1,062 counted, 260 outside the mask``."""
-        return ", ".join(f"{n:,} {what}" for what, n in {"counted": self.n_counted, **self.n_uncounted}.items())
+        numbers = {"counted": sum(self.n_counted.values()), **self.n_uncounted}
+        return ", ".join(f"{n:,} {what}" for what, n in numbers.items())
 
 
 class _Places:
@@ -104,23 +103,19 @@ def read_sample_cells(
     A cell is in a slab if a sphere of its volume reaches into it. Raises DamagedImageError if a table cannot be read
     or has cells outside of the image.
     """
-    proven, n_uncounted = dict[int, bool](), Counter[str]()
+    n_counted, n_uncounted = Counter[int](), Counter[str]()
     counted, uncounted = ([_Places() for _ in slabs] for _ in range(2))
-    n_counted = 0
     for table, kinds in zip(tables, (counted, uncounted), strict=True):
         for block in _blocks(table, shape):
             for slab, places in zip(slabs, kinds, strict=True):
                 places.add(_places(block, slab, shape, voxel_size_um))
             n_uncounted.update(block.reasons)
-            n_counted += 0 if block.reasons else len(block)
             if not block.reasons:
-                pairs = np.unique(2 * block.regions + block.proven).tolist()
-                proven.update((pair // 2, bool(pair % 2)) for pair in pairs)
+                regions, n_cells = np.unique(block.regions, return_counts=True)
+                n_counted.update(dict(zip(regions.tolist(), n_cells.tolist(), strict=True)))
     return SampleCells(
-        n_counted,
+        dict(n_counted),
         {_REASONS.get(reason, reason): n for reason, n in sorted(n_uncounted.items(), key=lambda item: -item[1])},
-        len(proven),
-        tuple(region for region, is_proven in sorted(proven.items()) if not is_proven),
         tuple(
             SlabCells(one.to_list(), other.to_list(), one.n_all + other.n_all)
             for one, other in zip(counted, uncounted, strict=True)

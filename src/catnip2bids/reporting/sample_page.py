@@ -15,6 +15,7 @@ from typing import Any, Final
 from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PROVENANCE, Decision
+from catnip2bids.formatting import format_number
 from catnip2bids.paths import inside
 from catnip2bids.region_hierarchy import RegionTotal, region_totals, without_circles
 from catnip2bids.reporting.charts import histogram_chart, region_chart
@@ -125,14 +126,16 @@ def _layer(number: int, drawn: Drawn, sample: Sample) -> dict[str, Any]:
     """Describe the cells of a threshold; without tables of cells they have a bit of the map."""
     layer, cells = drawn.brain.layers[number], drawn.cells[number]
     n_masks_before = sum(found.segmentation is not None for found in drawn.brain.layers[:number])
+    known = {} if layer.counts is None else {index: n for index, n in layer.counts.cells.items() if n is not None}
+    differing = [] if cells is None else [index for index, n in known.items() if n != cells.n_counted.get(index, 0)]
     return {
         "title": f"threshold {layer.threshold}",
         "color": _COLORS[number % len(_COLORS)],
         "shape": _SHAPES[number % len(_SHAPES)],
         "bit": n_masks_before if cells is None else None,
         "summary": None if cells is None else cells.summary,
-        "n_regions": None if cells is None else cells.n_regions,
-        "unproven": [] if cells is None else [sample.region(index).name for index in cells.unproven],
+        "n_regions": len(known),
+        "differing": [sample.region(index).name for index in sorted(differing)],
     }
 
 
@@ -172,7 +175,7 @@ def _regions(drawn: Drawn, sample: Sample) -> Iterator[dict[str, Any]]:
 
 
 def _cell_words(n: int, density: float | None, counts: Counts) -> str:
-    return f"{n:,} cells{'' if density is None else f', {density:,.0f} per mm3'} at {counts.title}"
+    return f"{n:,} cells{'' if density is None else f', {format_number(density)} per mm3'} at {counts.title}"
 
 
 def make_tables(dataset: Path, sample: Sample, vega: Vega) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from catnip2bids.catnip.run_name import SAMPLES
-from catnip2bids.formatting import format_bytes, format_count, format_list, format_shape
+from catnip2bids.formatting import format_bytes, format_count, format_list, format_number, format_shape
 from catnip2bids.reporting.check_results import CHANGED_LATER, CheckResults, Problem
 from catnip2bids.reporting.samples import Sample
 from catnip2bids.reporting.views import Picture, View
@@ -91,13 +91,13 @@ def _animal(sample: Sample) -> Iterator[Fact]:
     yield Fact("animal", f"sub-{sample.record.subject}")
     for column in ("genotype", "sex", "age", "strain"):
         if value := sample.known(column):
-            yield Fact(column, value)
+            yield Fact(column, f"{value} weeks" if column == "age" else value)
 
 
 def _biology(sample: Sample) -> Iterator[Fact]:
     """Yield the cells of the lowest threshold, and what is damaged."""
     if (counts := sample.main_counts) is not None:
-        density = "" if counts.density is None else f" ({counts.density:,.0f} per mm3)"
+        density = "" if counts.density is None else f" ({format_number(counts.density)} per mm3)"
         yield Fact("cells", f"{counts.total:,}{density}, {counts.title}")
     yield damage_of(sample)
 
