@@ -50,6 +50,12 @@ def no_subject() -> None:
     package(COHORT, DATASET, SIZED)
 
 
+def other_labels() -> None:
+    run = written_run()
+    package(COHORT, DATASET, SIZED)
+    package(run, DATASET, replace(SIZED, subject="10001wt"))
+
+
 def two_ids() -> None:
     refuse_collisions(
         [
@@ -173,6 +179,7 @@ REFUSALS: tuple[Callable[[], tuple[str, ...] | None], ...] = (
     no_run,
     no_voxel_size,
     no_subject,
+    other_labels,
     two_ids,
     two_runs,
     missing_slice,

@@ -140,9 +140,11 @@ def test_places_and_volumes_are_in_voxels_and_micrometers(demo_dataset: Path) ->
         assert float(row["volume_um3"]) == pytest.approx(int(row["volume_voxels"]) * x_um * y_um * z_um, rel=1e-5)
 
 
-def test_uncounted_cells_have_a_reason(demo_dataset: Path) -> None:
-    record = record_of(demo_dataset, L0)
-    reasons = Counter(row["reason"] for row in read_gzipped(table_of(demo_dataset, L0, kind="uncounted")))
+@pytest.mark.parametrize(("run", "origin"), [(L0, "segmentation"), (L2, "cell list")])
+def test_uncounted_cells_have_a_reason(demo_dataset: Path, run: str, origin: str) -> None:
+    record = record_of(demo_dataset, run)
+    assert record.origin == origin
+    reasons = Counter(row["reason"] for row in read_gzipped(table_of(demo_dataset, run, kind="uncounted")))
     expected = {"outside": record.n_outside, "no region": record.n_no_region, "too large": record.n_too_large}
     assert reasons == Counter({reason: n for reason, n in expected.items() if n})
     assert record.n_outside > 0

@@ -13,7 +13,7 @@ from catnip2bids.packaging.package_runs import preflight_with_resources
 from catnip2bids.packaging.participants import bids_value, read_participants
 from catnip2bids.plan import Plan
 from catnip2bids.progress import Progress
-from runs import KO_NAME, RAW, read_tsv, settings, state_of, write_l0
+from runs import FLOX, KO_NAME, RAW, read_tsv, settings, state_of, write_l0
 
 MALE_NAME = "210811_45670_ko_male_RH_15-48-50_decon_2021-10-28_12-39-11"
 ROWS = ({"participant_id": "sub-45670ko", "age": "12", "sex": "M", "weight_g": "25.5"},)
@@ -124,6 +124,22 @@ def test_two_runs_of_one_animal_that_do_not_agree(cohort: Path, tmp_path: Path) 
     assert f"F by run {KO_NAME}" in warning
     assert f"M by run {MALE_NAME}" in warning
     assert warning.endswith("participants.tsv says F")
+
+
+def test_a_table_against_animals_whose_runs_are_not_given(cohort: Path, tmp_path: Path) -> None:
+    write_l0(tmp_path / "other", FLOX, only=RAW)
+    package(cohort / KO_NAME, tmp_path / "out", settings())
+    (tmp_path / "animals.tsv").write_text("participant_id\tsex\n45670ko\tM\n")
+    choices = settings(participants=tmp_path / "animals.tsv")
+    (warning,) = warnings_of(tmp_path / "other", tmp_path / "out", participants=tmp_path / "animals.tsv")
+    assert "F by participants.tsv of the dataset" in warning
+    assert warning.endswith("participants.tsv says M")
+    package(tmp_path / "other", tmp_path / "out", choices)
+    assert {row["participant_id"]: row["sex"] for row in read_tsv(tmp_path / "out/participants.tsv")} == {
+        "sub-45670ko": "M",
+        "sub-45925floxed": "M",
+    }
+    assert not warnings_of(tmp_path / "other", tmp_path / "out", participants=choices.participants)
 
 
 @pytest.mark.slow

@@ -119,7 +119,7 @@ def test_one_label_that_is_lost_is_one(tmp_path: Path) -> None:
     package([tmp_path / "cohort"], tmp_path / "out", settings())
     reason = decision(tmp_path / "out")["reason"]
     assert f"1 of {len(labels)} planes differs, in 1 voxel, " in reason
-    assert reason.endswith("; 1 label lost")
+    assert reason.endswith("; 1 label lost in it, which the other has")
 
 
 def test_labels_that_are_the_same_are_packaged_once(tmp_path: Path) -> None:

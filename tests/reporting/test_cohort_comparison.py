@@ -56,7 +56,15 @@ def test_the_table_of_animals_has_the_sums_that_groups_are_compared_by(tmp_path:
     cards = [status_of(one, CheckResults.of(tmp_path)) for one in samples]
     table = animal_rows(cards, samples, cohort_of(*samples))
     assert [(row["cells"], row["density"]) for row in table["animals"]] == [(8, 4), (10, 5)]
-    assert "of the same regions in all samples: without Layer 2, which" in table["counted_at"]
+    assert "in all samples without Layer 2, which" in table["counted_at"]
+
+
+def test_regions_without_voxels_are_in_no_mean() -> None:
+    one, other = counts({1: (8, 2.0), 2: (0, 0.0)}), counts({1: (6, 2.0), 2: (4, 1.0)})
+    cohort = cohort_of(sample("1", one), sample("2", other))
+    layer = row_of(cohort, "Layer 2")
+    for measure in (CELLS, DENSITY):
+        assert np.nan_to_num(cohort.animals.values(0, measure)[:, layer], nan=-1).tolist() == [-1, 4]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 1000)), min_size=1))

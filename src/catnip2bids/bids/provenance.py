@@ -122,7 +122,7 @@ class CellsRecord(_Document):
     # components of the segmentation that no region counts
     n_outside: NonNegativeInt  # uncounted: outside of all regions
     n_no_region: NonNegativeInt  # uncounted: no region has more than half of their voxels
-    n_too_large: NonNegativeInt  # uncounted: larger than the range of sizes
+    n_too_large: NonNegativeInt  # uncounted: larger than the range of sizes, and not divided by CATNIP
     n_too_small: NonNegativeInt  # uncounted: smaller than it
     n_regions: NonNegativeInt  # of CATNIP's table of counts; 0 without one
     n_regions_proven: NonNegativeInt  # whose count is the number of cells in the table

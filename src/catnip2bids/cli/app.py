@@ -107,7 +107,7 @@ def _common(
             "--quiet",
             callback=_be_quiet,
             expose_value=False,
-            help="Print only errors and problems; --json output and exit codes stay the same.",
+            help="Print only errors and problems; exit codes, and what --json prints, stay the same.",
         ),
     ] = False,
 ) -> None:

@@ -34,7 +34,9 @@ def compare(
     n_workers: options.Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Also print comparison.json to stdout.")] = False,
 ) -> None:
-    """Show exactly how two components differ. Exit code 0 if they are identical, 1 if not, 2 if one is damaged.
+    """Show exactly how two volumes, tables or folders differ.
+
+    Exit code 0 if they are identical, 1 if not, 2 if something could not be read or nothing was compared.
 
     Volumes can be slice folders, TIFF stacks, NIfTI files, and OME-Zarr or OME-TIFF images, in any combination.
 
@@ -68,7 +70,7 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="SOURCE...", help="Also read the originals again: one or more source folders."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="SOURCE")] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also decode with a second library, and recompute lower levels with it.")
     ] = False,
@@ -175,7 +177,10 @@ def view(
             metavar="X Y Z", help="Voxel to open first, counted from 0, as in the command that the report gives."
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).")] = 0,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="Port to serve at (default: any free).", show_default=False),
+    ] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
     print_url: Annotated[
         bool,

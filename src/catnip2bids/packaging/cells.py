@@ -167,6 +167,7 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
         row_files.write_counted(safe_path(dataset, task.table), task.voxel_size_um, task.names, proven, resources)
         row_files.write_uncounted(safe_path(dataset, task.uncounted), task.voxel_size_um, resources)
     log.copied += [task.table, task.uncounted]
+    n_divided = tally.large.total() if origin != "segmentation" else 0  # their parts are in the table of counted cells
     record = CellsRecord(
         origin=origin,
         fingerprint=task.fingerprint(),
@@ -174,7 +175,7 @@ def write_cells(dataset: Path, task: CellsTask, resources: Resources, log: Packa
         n_cells=tally.counted.total(),
         n_outside=tally.fates[Fate.OUTSIDE],
         n_no_region=tally.fates[Fate.NO_REGION],
-        n_too_large=tally.fates[Fate.TOO_LARGE],
+        n_too_large=tally.fates[Fate.TOO_LARGE] - n_divided,
         n_too_small=tally.fates[Fate.TOO_SMALL],
         n_regions=len(task.counts),
         n_regions_proven=len(proven),

@@ -6,7 +6,6 @@ packaging animals one by one gives the same text as packaging them at once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +16,7 @@ from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.packaging.licenses import license_line
 from catnip2bids.packaging.readme_texts import markdown_table
 
-_MOST_DIFFERENCES = 10
+_MOST_DIFFERENCES, _MOST_SAMPLES = 10, 3
 
 
 def dataset_readme(description: Mapping[str, Any], provenance: Provenance, counts: PurePosixPath, recipes: str) -> str:
@@ -157,7 +156,7 @@ def _spaces(provenance: Provenance) -> str:
         "- Axes are z, y, x. Voxel sizes stand in the metadata of each image, and as `PixelSize` (X Y Z, in um) in the "
         f"JSON file beside it{f': {voxels} um' if voxels else ''}.\n"
         "- `space-orig` is the grid of the raw image of the sample, and so is a name without `space-`. `space-CATNIP*` "
-        "is the 25 um grid of CATNIP's atlas, which is the same for all samples.\n"
+        "is the 25 um grid of a version of CATNIP's atlas: the same for all samples with the same label.\n"
         "- The orientation is unknown: CATNIP records none. Find it in the atlas labels, from regions whose place you "
         "know: the olfactory bulb is anterior, the cerebellum posterior. `hemisphere` in `samples.tsv` is what the "
         "name of the run or a person said."
@@ -215,12 +214,18 @@ def _recovered(provenance: Provenance) -> str:
 
 
 def _left_out(provenance: Provenance) -> str:
-    excluded = Counter(
-        (decision.source.removeprefix(provenance.runs[decision.run].source).lstrip("/"), decision.reason)
-        for decision in provenance.decisions
-        if decision.action == "exclude"
-    )
+    excluded: dict[tuple[str, str], list[str]] = {}  # keys of runs
+    for decision in provenance.decisions:
+        if decision.action == "exclude":
+            source = decision.source.removeprefix(provenance.runs[decision.run].source).lstrip("/")
+            excluded.setdefault((source, decision.reason), []).append(decision.run)
     if not excluded:
         return "Nothing."
-    rows = [(f"`{source}`", reason, str(n_runs)) for (source, reason), n_runs in sorted(excluded.items())]
-    return markdown_table(("of a run", "why", "runs"), rows)
+    n_runs = len(provenance.runs)
+
+    def described(keys: list[str]) -> str:
+        few = len(keys) <= _MOST_SAMPLES and len(keys) < n_runs
+        return ", ".join(sorted(keys)) if few else f"{len(keys):,} of {n_runs:,}"
+
+    rows = [(f"`{source}`", reason, described(keys)) for (source, reason), keys in sorted(excluded.items())]
+    return markdown_table(("of a run", "why", "samples"), rows)

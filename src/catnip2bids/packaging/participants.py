@@ -140,7 +140,8 @@ def contradictions(
     sources += [(f"{PARTICIPANTS} of the dataset", row) for row in before.rows]
     what = "the plan for" if explicit else "run"
     sources += [(f"{what} {run.run.folder_name}", _participant(run)) for run in runs]
-    for subject in sorted({f"sub-{run.subject}" for run in runs}):
+    of_table = set() if given is None else given.lines.keys() & {row[_ID] for row in before.rows}
+    for subject in sorted({f"sub-{run.subject}" for run in runs} | of_table):
         for column in COLUMNS[1:]:
             values = [
                 (source, row[column])

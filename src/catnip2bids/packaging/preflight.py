@@ -116,7 +116,7 @@ def run_preflight(
         keys = [_key(run, settings) for run in proposed.runs]
         take_over_choices(proposed, keys, provenance, dataset, progress)
     matched = _with_voxel_sizes(match_plan(found, proposed), settings, default_um)
-    labelled = _with_labels(matched, settings, plan_file, progress)
+    labelled = _with_labels(matched, settings, plan_file, provenance, progress)
     checked = _checked(labelled, provenance, resources, progress, overwrite=settings.overwrite)
     planned_runs = [(run, plan.planned) for run, plan in checked]
     _refuse_conflicts(provenance, planned_runs)
@@ -224,7 +224,9 @@ def _with_voxel_sizes(
     return sized
 
 
-def _with_labels(matched: _PlannedRuns, settings: Settings, plan_file: Path | None, progress: Progress) -> _PlannedRuns:
+def _with_labels(
+    matched: _PlannedRuns, settings: Settings, plan_file: Path | None, provenance: Provenance, progress: Progress
+) -> _PlannedRuns:
     """Put the labels of the settings into the plan of each run; refuse runs with missing or invalid labels."""
     if (settings.subject or settings.sample) and len(matched) > 1:
         raise UsageError(
@@ -240,7 +242,7 @@ def _with_labels(matched: _PlannedRuns, settings: Settings, plan_file: Path | No
         if changes["subject"] != planned.subject:
             changes["source_id"] = None
         labelled.append((run, planned.model_copy(update=changes)))
-    _refuse_missing_labels(labelled, plan_file)
+    _refuse_missing_labels(labelled, plan_file, provenance)
     for run, planned in labelled:
         for what in ("subject", "sample", "stain"):
             check_label(getattr(planned, what), f"{run.folder}: the {what}")
@@ -265,7 +267,7 @@ def _key(planned: PlannedRun, settings: Settings) -> str:
     return f"sub-{labels['subject']}_sample-{labels['sample']}_stain-{labels['stain']}"
 
 
-def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None) -> None:
+def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None, provenance: Provenance) -> None:
     """Refuse all runs at once that have no subject, sample or stain, with the lines of the plan if there is one."""
     labels = ("subject", "sample", "stain")
     missing = {run.folder: [what for what in labels if not getattr(planned, what)] for run, planned in planned_runs}
@@ -279,6 +281,9 @@ def _refuse_missing_labels(planned_runs: _PlannedRuns, plan_file: Path | None) -
     if len(planned_runs) == 1:
         ((folder, what),) = missing.items()
         examples = {"subject": "45670ko", "sample": format_choices(list(SAMPLES.values())), "stain": DEFAULT_STAIN}
+        known = [run for run in provenance.runs.values() if run.name == planned_runs[0][0].folder_name]
+        if len(known) == 1:
+            examples = {label: f"in the dataset: {getattr(known[0], label)}" for label in labels}
         options = " and ".join(f"--{label} ({examples[label]})" for label in what)
         raise UsageError(
             f"{folder}: neither the name nor its parents' names tell the {' and the '.join(what)}. "
@@ -307,8 +312,9 @@ def _refuse_conflicts(provenance: Provenance, planned_runs: _PlannedRuns) -> Non
             if names_animal or None in ids or len(set(ids)) == 1:
                 raise UsageError(
                     f"{run.folder}: is in the dataset already, as sub-{earlier.subject}, sample-{earlier.sample}, "
-                    f"stain-{earlier.stain}; give the same labels, or package it into a new dataset. If it is another "
-                    "channel in a folder of the same name, give the folder above both, and a plan with a stain for each"
+                    f"stain-{earlier.stain}; give the same labels or, if those are wrong, take that animal out first "
+                    f"(package -o DATASET --remove {earlier.subject}). For another channel in a folder of the same "
+                    "name, give the folder above both, and a plan with a stain for each"
                 )
     now = [identity_of(planned) for _, planned in planned_runs]
     packaged_again = {replace(identity, source_id=None) for identity in now}

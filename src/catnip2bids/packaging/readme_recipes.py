@@ -155,6 +155,7 @@ def _is_of(cells: str, counted: _Counted) -> bool:
 def _cells(table: str, counted: _Counted) -> str:
     return _python(
         f'cells = pd.read_csv("{table}", sep="\\t")',
+        'print(cells["name"].value_counts().head())',
         f'cells = cells[cells["name"] == {json.dumps(counted.region)}]',
         'print(cells[["z_um", "y_um", "x_um", "volume_um3", "proven"]])',
     )

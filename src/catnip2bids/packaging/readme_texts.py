@@ -38,12 +38,12 @@ counts.tsv
 
 PARTICIPANTS: dict[str, Any] = {
     "Description": "The animals",
-    "participant_id": {"Description": "Id of the animal: id and genotype of the run's name, letters and digits only"},
+    "participant_id": {"Description": "Id of the animal, letters and digits only"},
     "species": {"Description": "Binomial species name from the NCBI Taxonomy"},
     "sex": {"Description": "Sex of the animal", "Levels": {"M": "male", "F": "female", "O": "other"}},
     "age": {"Description": "Age of the animal", "Units": "week"},
     "strain": {"Description": "Name of the strain of the animal"},
-    "genotype": {"Description": "Genotype of the animal, as in the name of the run"},
+    "genotype": {"Description": "Genotype of the animal"},
 }
 SAMPLES: dict[str, Any] = {
     "Description": "The hemispheres or brains that were imaged",
@@ -194,11 +194,12 @@ def _about_counts(without_parents: Sequence[str]) -> str:
         "CATNIP counts cells by the atlas labels inside the hemisphere mask. Regions that it excluded are `n/a`. "
         "`volume_mm3` is `label_volume` times the volume of a voxel, and `density_per_mm3` is `cell_count` divided "
         "by `volume_mm3`. `label_volume` is CATNIP's number: it adds the voxels of a label that its atlas table "
-        "lacks to the region before it in the table.",
+        "lacks to the region before it in the table. A region with a `label_volume` of 0 is not in the image, or "
+        "outside the mask: leave it out of mean counts.",
         "In a table of cells, `proven` is `true` where it has as many cells of the region as CATNIP counted. Cells "
-        "are those of CATNIP's own list where it kept one, and were found again in the images otherwise. Cells "
-        "smaller than CATNIP's range of sizes are in no table. Corrected counts have no tables of cells of their "
-        "own: they only leave out whole regions.",
+        "are those of CATNIP's own list where it kept one, and were found again in the images otherwise. Groups of "
+        "voxels in the segmentation that are smaller than CATNIP's range of sizes are in no table. Corrected counts "
+        "have no tables of cells of their own: they only leave out whole regions.",
         "Counts and volumes of a region are those of its own label alone, without the regions that are part of it. "
         "For the whole of a region or group, add up its own row, if it has one, and the rows of all regions below it "
         "in `regions.tsv`, each once. Its density is the sum of cells divided by the sum of volumes. Leave what is "

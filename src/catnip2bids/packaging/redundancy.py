@@ -208,7 +208,9 @@ class RedundancyCheck:
         differ = "differs" if n_planes == 1 else "differ"
         text = f"{n_planes} of {format_count(found['planes_compared'], 'plane')} {differ}"
         text += f", in {format_count(n_different, 'voxel')}, and {zeroed} are 0 in it"
-        return f"{text}; {format_count(len(found['labels_lost']), 'label')} lost" if found["labels_lost"] else text
+        if not found["labels_lost"]:
+            return text
+        return f"{text}; {format_count(len(found['labels_lost']), 'label')} lost in it, which the other has"
 
 
 @dataclass(frozen=True)

@@ -287,14 +287,17 @@ def _without_side(name: str) -> str:
 
 
 def _numbers_of(sample: Sample, series: Series, left_out: Collection[str]) -> dict[RegionKey, tuple[float, float]]:
-    """Return cells and volume of each row that is known; regions that are left out are in no sum."""
+    """Return cells and volume of each row that is known; regions that are left out are in no sum.
+
+    Of a region without voxels nothing is known: it is not in the image, or outside the mask.
+    """
     if (counts := _counts_of(sample, series)) is None:
         return {}
     pairs = {index: (n, counts.volumes_mm3.get(index)) for index, n in counts.cells.items()}
     numbers = {
         RegionKey(False, sample.region(index).name, index): (float(n), np.nan if volume is None else volume)
         for index, (n, volume) in pairs.items()
-        if n is not None
+        if n is not None and (n or volume != 0)
     }
     is_out = {index: _without_side(sample.region(index).name) in left_out for index in pairs}
     summed = [pair for key, pair in numbers.items() if not is_out[key.label]]

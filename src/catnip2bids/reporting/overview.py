@@ -120,7 +120,7 @@ def animal_rows(cards: Sequence[SampleStatus], samples: Sequence[Sample], cohort
         rows.append({"card": card, "side": side_of(sample), "cells": n_cells, "density": density})
     what = f"Cells and cells per mm3 at threshold {', '.join(thresholds)}" if thresholds else ""
     if what and left_out:
-        what += f", of the same regions in all samples: without {format_list(left_out)}, which CATNIP excluded as "
+        what += f", in all samples without {format_list(left_out)}, which CATNIP excluded as "
         what += "damaged in at least one. The cards and pages of samples leave out only what is damaged in the sample"
     return {"animals": rows, "counted_at": f"{what}." if what else ""}
 

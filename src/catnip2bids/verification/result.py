@@ -160,8 +160,10 @@ class CountsVerdict:
         """Say how far counts and volumes agree."""
         wrong = []
         if self.unexplained:
-            n = format_count(len(self.unexplained), "region")
-            wrong.append(f"{n} of {self.n_regions:,} with other numbers of cells and no known reason")
+            others = (
+                f"{format_count(len(self.differences), 'region')} of {self.n_regions:,} with other numbers of cells"
+            )
+            wrong.append(f"{others}, {len(self.unexplained):,} of them for no known reason")
         if self.volumes:
             wrong.append(f"{format_count(len(self.volumes), 'region')} with another volume than the masked labels")
         if wrong:
