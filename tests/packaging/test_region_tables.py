@@ -427,7 +427,7 @@ def test_no_animal_gets_the_regions_of_another_atlas_if_packaging_ends_early(
     dataset, tables, n_calls, is_writing = tmp_path / "dataset", dict[str, Path](), 0, False
     for number in ("30003", "20002", "10001"):
         name = f"{number}/210810_{number}_ko_female_LH_14-48-50_decon_2021-10-28_12-39-11"
-        write_l0(tmp_path / "cohort", name, only=(*RAW, "640_FRST_seg", "atlaslabel_def_origspace"))
+        write_l0(tmp_path / "cohort", name, only=(*RAW, "atlaslabel_def_origspace"))
         tables[number] = tmp_path / f"{number}.tsv"
         tables[number].write_text("index\tname\n" + "".join(f"{n}\tRegion {n} of {number}\n" for n in range(1, 6)))
 

@@ -106,6 +106,17 @@ class AtlasTable:
             for index, region in smaller.items()
         )
 
+    def contradiction(self, other: AtlasTable) -> str | None:
+        """Say why two tables cannot be of one atlas; None if they can be, or one is empty."""
+        shared = sorted(self.regions.keys() & other.regions.keys())
+        if not shared and self.regions and other.regions:
+            return "they have no region in common"
+        for index in shared:
+            one, two = self.regions[index].name, other.regions[index].name
+            if _csv_name(one) != _csv_name(two):
+                return f"region {index} is {one} in the first and {two} in the second"
+        return None
+
     def merged_with(self, other: AtlasTable) -> AtlasTable:
         """Merge two tables of the same atlas; this one takes precedence."""
         regions = {**other.regions, **self.regions}

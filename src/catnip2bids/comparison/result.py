@@ -289,4 +289,7 @@ def _of_tables(item: TableComparison) -> str:
 
 
 def _listed(regions: Sequence[RegionCount]) -> str:
-    return format_list([f"{region.index} {region.name[:_LONGEST_NAME]}" for region in regions])
+    def shown(name: str) -> str:
+        return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+    return format_list([f"{region.index} {shown(region.name)}" for region in regions])

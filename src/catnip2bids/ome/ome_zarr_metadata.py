@@ -132,7 +132,7 @@ def image_metadata(
     }
     if isinstance(values, Display):
         return document | {"omero": _omero(name, values)}
-    return document | {"image-label": _image_label(values)}
+    return document | {"image-label": image_label(values)}
 
 
 def group_attributes(document: dict[str, Any], version: OmeZarrVersion) -> dict[str, Any]:
@@ -167,7 +167,8 @@ def _omero(name: str, display: Display) -> dict[str, Any]:
     }
 
 
-def _image_label(labels: Sequence[LabelValue]) -> dict[str, Any]:
+def image_label(labels: Sequence[LabelValue]) -> dict[str, Any]:
+    """Return the section "image-label": names and colours of label values."""
     colors, properties = [], []
     for label in sorted(labels, key=lambda label: label.value):
         red, green, blue = bytes.fromhex(label.color.removeprefix("#"))

@@ -99,7 +99,7 @@ def value_warnings(task: ImageTask, record: ImageRecord, atlas: AtlasTable) -> I
         if unlisted := atlas.unlisted_values(values):
             in_no_table = f"{format_count(len(unlisted), 'label value')} in no table"
             listed = format_list([*map(str, unlisted)])
-            yield f"{task.entry.location}: {in_no_table}: {listed}; listed as {UNLISTED}_... in dseg.tsv"
+            yield f"{task.entry.location}: {in_no_table}: {listed}; listed as {UNLISTED}_... in the atlas table"
         if isinstance(task.spec.format, OmeZarr) and task.spec.name_label is None:
             yield unnamed_labels_warning(task.entry.location, task.volume.dtype)
     if task.component.is_segmentation and (others := sorted(values - {0, INSIDE_CELLS})):

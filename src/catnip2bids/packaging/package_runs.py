@@ -26,7 +26,7 @@ from catnip2bids.atomic_write import (
     unfinished_outputs,
     write_text,
 )
-from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import are_set_aside, set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
@@ -36,6 +36,7 @@ from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
 from catnip2bids.packaging.estimate_size import expected_result
 from catnip2bids.packaging.images import make_image
+from catnip2bids.packaging.label_names import write_label_names
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.preflight import Preflight, run_preflight
 from catnip2bids.packaging.repeated_images import repeated_images
@@ -150,6 +151,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.command = _command(preflight)
             provenance.versions = add_to_history(provenance, provenance.command).versions
             provenance.save(dataset)
+            was_interrupted = are_set_aside(dataset)
             checksums = set_checksums_aside(dataset, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler, checksums)
         with raising_exit_code_1():
@@ -169,6 +171,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 runs=preflight.runs,
                 participants=preflight.participants,
             ).write()
+            log.copied += write_label_names(dataset, provenance, was_interrupted=was_interrupted)
             for message in (*messages, *repeated_images(dataset, provenance)):
                 log.warning(message)
             _write_plan(preflight)

@@ -22,6 +22,7 @@ from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
+from catnip2bids.packaging.atlas_checks import atlas_warnings, refuse_other_atlas, refuse_renamed_regions
 from catnip2bids.packaging.earlier_choices import take_over_choices
 from catnip2bids.packaging.existing_dataset import (
     check_checksums,
@@ -39,7 +40,6 @@ from catnip2bids.packaging.participants import (
     unknown_participants,
 )
 from catnip2bids.packaging.preflight_warnings import (
-    atlas_warnings,
     changed_voxel_sizes,
     kept_raw_images,
     missing_regions,
@@ -128,7 +128,7 @@ def run_preflight(
     tasks = tuple(plan_tasks(run, plan, settings, atlases, provenance.runs) for run, plan in checked)
     _check_dataset(dataset, provenance, tasks, settings)
     warnings += changed_voxel_sizes(tasks, provenance, given, settings)
-    warnings += atlas_warnings(tasks, atlas, settings)
+    warnings += atlas_warnings(tasks, atlas, settings.atlas_table)
     warnings += missing_regions(tasks)
     warnings += kept_raw_images(tasks, provenance)
     participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
@@ -170,6 +170,8 @@ def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTask
     check_existing(dataset, provenance, runs)
     if not settings.overwrite:
         check_checksums(dataset, provenance)
+    refuse_renamed_regions(dataset, provenance)
+    refuse_other_atlas(dataset, provenance, runs)
     check_counts(dataset, [dataset / target for run in runs for target in run.rewritten_counts(provenance)])
 
 

@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 
 from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.provenance import ImageRecord, Provenance
-from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM, AtlasTable
-from catnip2bids.catnip.atlas_parents import region_tree
+from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.components import COMPONENTS
 from catnip2bids.catnip.counts import read_counts
 from catnip2bids.enums import voxel_size_unit_warning
@@ -76,23 +75,6 @@ def _keeps_voxel_size(image: ImageRecord, run: RunTasks) -> bool:
     usable = {entry.path for entry in run.run.entries} - run.problems.keys()
     has_other = image.voxel_size_um not in (run.voxel_size_um, (ATLAS_VOXEL_SIZE_UM,) * 3)
     return has_other and not {image.source, image.recovered_from or image.source} <= usable
-
-
-def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, settings: Settings) -> list[str]:
-    """Warn of unusable parents in a given atlas table, and of regions that differ from those of the counts.
-
-    Tables of counts need no check: CATNIP made them itself.
-    """
-    if atlas is None:
-        return []
-    problems = region_tree(atlas.regions.values()).problems
-    warnings = [f"{settings.atlas_table}: has {problem}" for problem in problems]
-    for run in runs:
-        tables = [task.entry.location for task in run.counts]
-        others = (file for file in tables if not atlas.same_atlas_as(AtlasTable.from_counts(read_counts(file))))
-        if (table := next(others, None)) is not None:
-            warnings.append(f"{settings.atlas_table}: names other regions than {table}; is it the right table?")
-    return warnings
 
 
 def missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:

@@ -47,7 +47,10 @@ def write_atlas_tables(
     """
     groups: list[tuple[AtlasTable, list[str]]] = []
     for key, run in sorted(provenance.runs.items()):
-        earlier = _read_written_table(dataset / DERIVATIVE / run.atlas_table) if run.atlas_table else None
+        earlier = None
+        if run.atlas_table is not None:
+            earlier = read_written_table(dataset / DERIVATIVE / run.atlas_table)
+            earlier = earlier or counted_regions(tables_of_counts(dataset, run=key)[:1])  # of a table that is gone
         table = tables.get(key, earlier)
         if table is not None and earlier is not None and table.same_atlas_as(earlier):
             table = table.merged_with(earlier)
@@ -79,7 +82,7 @@ def _names_without_another_atlas(dataset: Path, tables: Sequence[AtlasTable], na
     """Return the names, and others instead of those that the table of another atlas still has."""
     chosen: list[str] = []
     for table, name in zip(tables, names, strict=True):
-        there = _read_written_table(dataset / DERIVATIVE / name)
+        there = read_written_table(dataset / DERIVATIVE / name)
         if table.regions and there is not None and there.regions and not table.same_atlas_as(there):
             others = (f"atlas-CATNIPx{number}_dseg.tsv" for number in count(2))
             name = next(
@@ -119,31 +122,48 @@ class AtlasTables:
     provenance: Provenance  # of earlier commands
     given: AtlasTable | None  # the user's table
 
-    def of_run(self, run: str, counts: Iterable[Path]) -> AtlasTable:
+    def of_run(self, run: str, version: str | None, counts: Sequence[Path]) -> AtlasTable:
         """Return the given table, or that of the counts of a run, merged with that of the same atlas in the dataset.
 
-        A run that has no counts now keeps the table that it was packaged with.
+        A given table is only for runs whose counts, or else whose `version` of the atlas, do not contradict it. A run
+        that has no counts now keeps the table that it was packaged with, if its atlas has the same version.
         """
-        if self.given is not None:
+        counted = counted_regions(counts)
+        if self.given is not None and (
+            self.given.contradiction(counted) is None if counts else _may_be(self.given.version, version)
+        ):
             return self.given
-        tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
-        if not tables:
+        if not counts:
             record = self.provenance.runs.get(run)
-            if record is None or record.atlas_table is None:
+            if record is None or record.atlas_table is None or not _may_be(record.atlas_version, version):
                 return AtlasTable({})
-            return _read_written_table(self.dataset / DERIVATIVE / record.atlas_table) or AtlasTable({})
-        counted = max(tables, key=lambda table: len(table.regions))
+            return read_written_table(self.dataset / DERIVATIVE / record.atlas_table) or AtlasTable({})
         written = [table for table in read_atlas_tables(self.dataset) if table.same_atlas_as(counted)]
         return written[0].merged_with(counted) if written else counted
 
 
+def counted_regions(counts: Iterable[Path]) -> AtlasTable:
+    """Return the regions of the longest of some tables of counts of one run; none without tables."""
+    tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
+    return max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+
+
+def _may_be(version: str | None, other: str | None) -> bool:
+    """Tell whether two versions of an atlas may be the same: either may be unknown."""
+    return None in (version, other) or version == other
+
+
 def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
     """Read the atlas tables of a dataset, without generated colours and names."""
-    found = (_read_written_table(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
+    found = (read_written_table(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
     return [table for table in found if table is not None]
 
 
-def _read_written_table(path: Path) -> AtlasTable | None:
+def read_written_table(path: Path) -> AtlasTable | None:
+    """Read an atlas table of the dataset, without generated colours and names; None if it does not exist.
+
+    Raises DatasetError if it cannot be read.
+    """
     if not path.is_file():
         return None
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,7 +28,8 @@ from catnip2bids.catnip.component_type import Action, ComponentType, Content, So
 from catnip2bids.catnip.components import COMPONENTS, HEMISPHERE_MASK, WHOLE_LABELS
 from catnip2bids.comparison import Relation
 from catnip2bids.enums import Format, Naming
-from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, color_of_label, is_label_type
+from catnip2bids.ome import ImageFormat, LabelValue, OmeTiff, OmeZarr, is_label_type
+from catnip2bids.packaging.label_names import label_value
 from catnip2bids.packaging.redundancy import CheckedPlan, RedundancyCheck
 from catnip2bids.packaging.region_tables import AtlasTables
 from catnip2bids.packaging.result import RunSummary
@@ -187,7 +189,7 @@ def plan_tasks(
         elif entry.volume is not None:
             volumes.append((entry, component, entry.volume))
     name = run_name(planned.subject, planned.sample, planned.stain)
-    regions = atlases.of_run(str(name), (entry.location for entry, _ in tables))
+    regions = atlases.of_run(str(name), planned.atlas_version, [entry.location for entry, _ in tables])
     maker = _TaskMaker(run, planned, name, planned.voxel_size_um, settings, regions)
     raw = _raw_entry(run, actions, packaged.get(str(name)))
     images = [maker.image(*volume, raw=volume[0] is raw) for volume in volumes]
@@ -247,7 +249,6 @@ class _TaskMaker:
         self, entry: Entry, component: ComponentType, target: PurePosixPath, volume: Volume, description: str
     ) -> ImageTask:
         source, stem = f"{self.run.folder_name}/{entry.path}", image_stem(target)
-        regions = [(r.index, r.name, r.abbreviation, r.color) for r in self.atlas.regions.values()]
         spec = ImageSpec(
             volume=volume,
             name=stem,
@@ -261,7 +262,7 @@ class _TaskMaker:
                 source,
                 str(target),
                 component.content.value,
-                regions if component.content == Content.LABELS else [],
+                [],  # earlier versions had the names of regions here
                 *(sorted(volume.emptied) if isinstance(volume, RecoveredMask) else []),
             ],
         )
@@ -270,14 +271,10 @@ class _TaskMaker:
     def _name_label(self, component: ComponentType) -> Callable[[int], LabelValue] | None:
         """Return the function that names the label values of a component; None if it has no labels."""
         if component.content == Content.LABELS:
-            return self._region
+            return partial(label_value, self.atlas)
         if component.content == Content.MASK:
             return lambda value: LabelValue(value, component.value_name or "inside", None, "#ffffff")
         return None
-
-    def _region(self, value: int) -> LabelValue:
-        region = self.atlas.region_of(value)
-        return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
 
     @property
     def _subject_folder(self) -> PurePosixPath:

@@ -1,0 +1,95 @@
+"""Check that the atlas tables of a command fit its runs, before anything is written.
+
+Invariant: all that a dataset keeps of one run is of one atlas, and names regions as CATNIP's counts do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from catnip2bids.bids.dataset_paths import COUNTS_ENDING, DERIVATIVE, tables_of_counts
+from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable
+from catnip2bids.catnip.atlas_parents import region_tree
+from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.formatting import format_list
+from catnip2bids.packaging.region_tables import counted_regions, read_written_table
+from catnip2bids.packaging.tasks import RunTasks
+
+
+def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Path | str | None) -> Iterator[str]:
+    """Warn of unusable parents in a given atlas table, and of runs whose regions differ from it."""
+    if atlas is None:
+        return
+    for problem in region_tree(atlas.regions.values()).problems:
+        yield f"{given}: has {problem}"
+    for run in runs:
+        counts = [task.entry.location for task in run.counts]
+        counted = counted_regions(counts)
+        if run.atlas is not atlas and counts:
+            why = f"names other regions than {counts[0]} ({atlas.contradiction(counted)})"
+            yield f"{given}: {why}, and is not used for that run; is it the right table?"
+        elif run.atlas is not atlas:
+            why = f"is of atlas {atlas.version}, and {run.run.folder} of {run.planned.atlas_version}"
+            yield f"{given}: {why}; it is not used for that run"
+        elif counts and not atlas.same_atlas_as(counted):
+            yield f"{given}: lists other regions than {counts[0]}; is it the right table?"
+
+
+def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
+    """Raise DatasetError if a person changed the name of a region in an atlas table of the dataset.
+
+    Counts and cells have the names that CATNIP wrote. They are read of one run of each atlas, and of all runs of an
+    atlas whose table is gone, because it is made again from them.
+    """
+    checked = set[str]()
+    for key, run in sorted(provenance.runs.items()):
+        counts = tables_of_counts(dataset, run=key)[:1]
+        if run.atlas_table is None or run.atlas_table in checked or not counts:
+            continue
+        written, counted = read_written_table(dataset / DERIVATIVE / run.atlas_table), counted_regions(counts)
+        if written is None:
+            continue
+        checked.add(run.atlas_table)
+        if difference := counted.contradiction(written):
+            raise DatasetError(
+                f"{counts[0]} and {dataset / DERIVATIVE / run.atlas_table}: {difference}; all tables of a dataset name "
+                "regions as CATNIP does, so correct the name in the second (its other columns may be yours), or remove "
+                "the file to have it made again"
+            )
+
+
+def refuse_other_atlas(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
+    """Raise UsageError if a run has another atlas than before, and labels or counts of the earlier one would stay.
+
+    They stay if their source is gone or has a problem.
+    """
+    for run in runs:
+        record = provenance.runs.get(str(run.name))
+        if record is None or (difference := _other_atlas(dataset, record, run)) is None:
+            continue
+        usable = {entry.path for entry in run.run.entries} - run.problems.keys()
+        kept = [
+            target
+            for target, image in record.images.items()
+            if image.role in ATLAS_LABELS and image.source not in usable
+        ]
+        for path, decision in provenance.decisions_of(str(run.name)).items():
+            if path not in usable and (decision.target or "").endswith(COUNTS_ENDING):
+                kept.append(str(decision.target))
+        if kept:
+            raise UsageError(
+                f"{run.run.folder}: has another atlas than before ({difference}), and the sources of "
+                f"{format_list(kept)} are gone or have problems; bring them back, or take the animal out first "
+                f"(package -o DATASET --remove {run.subject})"
+            )
+
+
+def _other_atlas(dataset: Path, record: RunRecord, run: RunTasks) -> str | None:
+    """Say how the atlas of a run differs from the one that it was packaged with; None if it does not."""
+    before = record.atlas_table and read_written_table(dataset / DERIVATIVE / record.atlas_table)
+    if before and before.regions and run.atlas.regions:
+        return before.contradiction(run.atlas)
+    versions = (record.atlas_version, run.planned.atlas_version)
+    return None if None in versions or versions[0] == versions[1] else " and ".join(map(str, versions))
