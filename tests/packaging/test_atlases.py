@@ -13,6 +13,7 @@ from catnip2bids.bids.provenance import read_provenance
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.enums import Naming
 from catnip2bids.errors import DatasetError, UsageError
+from catnip2bids.packaging import package_runs
 from runs import (
     FLOX,
     KO,
@@ -108,23 +109,29 @@ def test_a_table_that_comes_later_names_the_labels_of_all_animals(
     assert verify(one_by_one).ok
 
 
+@pytest.mark.parametrize("command", ["package", "remove"])
 def test_labels_are_named_after_a_kill(
-    source: Path, tmp_path: Path, atlas_table: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, atlas_table: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command ends after the names were written, before the checksums."""
     dataset = tmp_path / "out"
     package([source / KO], dataset, settings())
     before = ome(labels_of(dataset, KO_PREFIX))
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "catnip2bids.packaging.package_runs._write_plan", lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
+        patch.setattr(package_runs, "_write_plan", interrupted)
         with pytest.raises(KeyboardInterrupt):
             package([source / FLOX], dataset, settings(atlas_table=atlas_table))
-    package([source / FLOX], dataset, settings(atlas_table=atlas_table))
+    if command == "package":
+        package([source / FLOX], dataset, settings(atlas_table=atlas_table))
+    else:
+        remove_animal(dataset, "45925floxed", report=False)
     assert ome(labels_of(dataset, KO_PREFIX)) != before
     assert_labels_are_named_by_tables(dataset)
     assert verify(dataset).ok
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_with_another_atlas_than_before_keeps_nothing_of_it(source: Path, tmp_path: Path) -> None:

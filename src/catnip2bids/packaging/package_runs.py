@@ -43,7 +43,7 @@ from catnip2bids.packaging.repeated_images import repeated_images
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.packaging.settings import Options, Settings
-from catnip2bids.packaging.shared_links import remove_shared
+from catnip2bids.packaging.shared_links import remove_links_after_interruption, remove_outdated_links
 from catnip2bids.packaging.tasks import ImageTask
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import Plan, read_plan, to_toml
@@ -152,6 +152,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.versions = add_to_history(provenance, provenance.command).versions
             provenance.save(dataset)
             was_interrupted = are_set_aside(dataset)
+            remove_links_after_interruption(log)
             checksums = set_checksums_aside(dataset, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler, checksums)
         with raising_exit_code_1():
@@ -160,7 +161,6 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             _write_cells(packagers, progress)
             for packager in packagers:
                 packager.finish()
-            _remove_outdated_links(preflight, log)
             about, naming = preflight.plan.dataset, preflight.settings.naming
             messages = Metadata(
                 dataset,
@@ -172,6 +172,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 participants=preflight.participants,
             ).write()
             log.copied += write_label_names(dataset, provenance, was_interrupted=was_interrupted)
+            remove_outdated_links(log, known, provenance, checksums, _changed_runs(preflight, log))
             for message in (*messages, *repeated_images(dataset, provenance)):
                 log.warning(message)
             _write_plan(preflight)
@@ -292,13 +293,10 @@ def _write_cells(packagers: Sequence[RunPackager], progress: Progress) -> None:
         packager.write_cells(task)
 
 
-def _remove_outdated_links(preflight: Preflight, log: PackageLog) -> None:
-    """Remove the links of `share` to runs that have changed."""
-    names = [path.name for path in (*log.made, *log.copied, *log.removed)]
-    runs = [str(run.name) for run in preflight.runs if any(name.startswith(f"{run.name}_") for name in names)]
-    if removed := remove_shared(log.dataset, runs):
-        log.removed += removed
-        log.progress.note("links that show what has changed are removed; make them again with catnip2bids share")
+def _changed_runs(preflight: Preflight, log: PackageLog) -> list[str]:
+    """List the runs of which files were written or removed."""
+    paths = [str(path) for path in (*log.made, *log.copied, *log.removed)]
+    return [name for name in (str(run.name) for run in preflight.runs) if any(f"/{name}_" in path for path in paths)]
 
 
 def _save(provenance: Provenance, known: Provenance, checksums: Mapping[str, str], log: PackageLog) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
-from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import are_set_aside, set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA, tables_of_counts
 from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import remove_rows
@@ -21,12 +21,13 @@ from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_list
 from catnip2bids.packaging.existing_dataset import check_checksums, check_counts, check_existing
 from catnip2bids.packaging.images import remove_image
+from catnip2bids.packaging.label_names import write_label_names
 from catnip2bids.packaging.metadata import Metadata
 from catnip2bids.packaging.package_runs import add_to_history, draw_report, locked_if_unchanged, raising_exit_code_1
 from catnip2bids.packaging.participants import PARTICIPANTS
 from catnip2bids.packaging.result import PackageLog, PackageResult
 from catnip2bids.packaging.settings import Settings
-from catnip2bids.packaging.shared_links import remove_shared
+from catnip2bids.packaging.shared_links import remove_links_after_interruption, remove_outdated_links, remove_shared
 from catnip2bids.paths import safe_path
 from catnip2bids.plan import AboutDataset, Plan, read_plan, to_toml
 from catnip2bids.progress import Progress
@@ -109,7 +110,9 @@ def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None
 
 def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
     """Remove the animal, or finish its removal if provenance does not have it any more."""
-    checksums = set_checksums_aside(dataset)
+    was_interrupted = are_set_aside(dataset)
+    remove_links_after_interruption(log)
+    checksums, before = set_checksums_aside(dataset), provenance.model_copy(deep=True)
     removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
     provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
     provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]
@@ -118,10 +121,14 @@ def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog
         add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     for message in _remove_records(dataset, provenance, subject):
         log.warning(message)
+    renamed = write_label_names(dataset, provenance, was_interrupted=was_interrupted)
+    if renamed:
+        provenance.save(dataset)
+    remove_outdated_links(log, before, provenance, checksums)
     for path in log.removed:
         log.progress.note(f"{path}: removed")
     of_others = {file: sha256 for file, sha256 in checksums.items() if not _is_of(file, f"sub-{subject}")}
-    write_checksums(dataset, of_others, [])
+    write_checksums(dataset, of_others, [*log.removed, *renamed])
 
 
 def _is_of(file: str, name: str) -> bool:
