@@ -56,9 +56,7 @@ class RedundancyCheck:
     decides: bool  # whether the result decides the action, because no person did
     mask: Entry | None  # the mask, if it is packaged too
     labels: tuple[str | None, ...]  # subject, sample and stain of the run
-    kept_mask_source: str | None = (
-        None  # the source of a packaged mask, which is gone or has a problem, so that it stays
-    )
+    kept_mask_source: str | None = None  # of the packaged mask, if that stays because its source cannot be used
     evidence: dict[str, Any] = field(default_factory=dict)  # relation, counts and fingerprint; empty until compared
 
     @property
@@ -251,7 +249,8 @@ def check_redundancy(
         for entry in run.entries
         if entry.volume is not None and lines[entry.path].action == Action.CONVERT and entry.path not in problems
     ]
-    packaged_mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
+    mask = next(iter(_with_role(packaged, HEMISPHERE_MASK.role)), None)
+    kept_mask_source = None if mask is not None else _kept_mask_source(run, images, problems)
     results: list[RedundancyCheck] = []
     warnings: list[str] = []
     for entry in run.entries:
@@ -264,21 +263,18 @@ def check_redundancy(
         others = (other for other in _with_role(packaged, role) if is_masked or _may_be_the_same(entry, other))
         other = next(others, None)
         by_pixels = _was_decided_by_pixels(line)
-        decides = (
-            line == default_entry(entry, run) or by_pixels or (masked is not None and line.reason == masked.reason)
-        )
+        is_default = line == default_entry(entry, run) or (masked is not None and line.reason == masked.reason)
+        decides = is_default or by_pixels
         if other is not None and (decides or (is_masked and is_excluded)):
-            labels = (planned.subject, planned.sample, planned.stain)
-            mask = packaged_mask if is_masked else None
             check = RedundancyCheck(
                 entry,
                 other,
                 before=line,
                 is_masked=is_masked,
                 decides=decides,
-                mask=mask,
-                labels=labels,
-                kept_mask_source=_kept_mask_source(run, images, problems) if is_masked and mask is None else None,
+                mask=mask if is_masked else None,
+                labels=(planned.subject, planned.sample, planned.stain),
+                kept_mask_source=kept_mask_source,
             )
             result = check.compared(known, resources, progress)
             results.append(result)
