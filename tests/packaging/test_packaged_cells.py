@@ -30,7 +30,7 @@ from catnip2bids.verification.result import VolumeDifference
 from demo_cohort import demo_cohort, demo_dataset
 from in_process import called
 from made_up import Array
-from runs import mentions, read_tsv, settings, state_of
+from runs import mentions, read_tsv, settings, state_of, write_l0
 
 __all__ = ["demo_cohort", "demo_dataset"]
 
@@ -368,7 +368,7 @@ def test_counts_are_confirmed_from_the_dataset_alone(demo_dataset: Path) -> None
     found = verify(demo_dataset, counts=True)
     assert found.ok
     assert found.counts_agree
-    assert [Path(verdict.table).name[4:11] for verdict in found.counts] == [L0, L0, L2, L2]
+    assert [Path(verdict.table).name[4:11] for verdict in found.counts] == [L0, L0, L2, L2, L2, L2]  # two are corrected
     assert all(verdict.n_regions > 0 for verdict in found.counts)
 
 
@@ -381,7 +381,7 @@ def test_a_region_that_a_table_lacks_is_named(cohort: Path, tmp_path: Path) -> N
     other = counts.with_name("FRSTseg_00015000.csv")
     assert mentions(result.warnings, str(counts), str(other), f"only one of them has {index} ")
     verdicts = verify(tmp_path / "dataset", counts=True).counts
-    assert [verdict.not_compared for verdict in verdicts] == [(int(index),), (), (), ()]
+    assert [verdict.not_compared for verdict in verdicts] == [(int(index),), (), (), (), (), ()]
     assert (
         str(verdicts[0]) == f"confirmed: {len(kept)} regions; not compared: 1 region with cells but no count ({index})"
     )
@@ -448,12 +448,35 @@ def test_a_volume_that_the_labels_contradict_is_not_confirmed(cohort: Path, tmp_
     assert saved["volumes"] == [{"index": int(index), "catnip": int(n_voxels[:-1]), "found": int(n_voxels)}]
 
 
+def test_a_corrected_table_with_other_numbers_is_named(tmp_path: Path) -> None:
+    """CATNIP only leaves out regions: anything else is of another run or threshold, or was cut off."""
+    run, dataset = write_l0(tmp_path / "source", exclusion=True), tmp_path / "dataset"
+    assert not mentions(package([run], tmp_path / "right", settings()).warnings, "has other numbers than")
+    assert len(verify(tmp_path / "right", counts=True).counts) == 2
+    assert verify(tmp_path / "right", counts=True).counts_agree
+    corrected = run / "640_FRST_seg_corr/FRSTseg_00010000.csv"
+    lines = corrected.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if n and not line.endswith("-1,-1"))
+    *names, n_cells, n_voxels = lines[at].split(",")
+    lines[at] = ",".join([*names, str(int(n_cells) + 3), n_voxels])
+    corrected.write_text("\n".join(lines) + "\n")
+    result = package([run], dataset, settings())
+    assert mentions(result.warnings, f"{corrected}: has other numbers than", f"for {names[0]} {names[1]}, but CATNIP")
+    uncorrected, verdict = sorted(verify(dataset, counts=True).counts, key=lambda found: "corrected" in found.table)
+    assert (uncorrected.ok, verdict.ok) == (True, False)
+    assert str(verdict).startswith("not confirmed: 1 region of ")
+    [difference] = verdict.differences
+    assert (difference.index, difference.catnip, difference.found) == (int(names[0]), int(n_cells) + 3, int(n_cells))
+    [finding] = (found for found in cross_check(read_tree(dataset)) if found.code == "COUNTS_CORRECTED")
+    assert f"has {int(n_cells) + 3} cells in {n_voxels} voxels for {names[0]}, and" in finding.message
+
+
 def test_volumes_are_not_compared_with_labels_that_are_not_masked(cohort: Path, tmp_path: Path) -> None:
     remove_all(cohort.rglob("atlaslabel_def_origspace_masked"))
     remove_all(cohort.rglob("hemispheremask*"))
     package([cohort], tmp_path / "dataset", settings())
     verdicts = verify(tmp_path / "dataset", counts=True).counts
-    assert [(verdict.volumes, verdict.problem) for verdict in verdicts] == [((), None)] * 4
+    assert [(verdict.volumes, verdict.problem) for verdict in verdicts] == [((), None)] * 6
 
 
 def test_tables_of_an_interrupted_command_are_not_taken_for_those_of_the_one_before(

@@ -5,7 +5,7 @@ Invariant: a table is read completely or not at all. An ambiguous number is an e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,6 +88,22 @@ def read_counts(path: Path, warn: Warn = ignore) -> list[RegionCount]:
         # CATNIP writes the name into the acronym's column where its atlas table has not three columns
         return [replace(count, abbreviation=None) for count in counts.values()]
     return list(counts.values())
+
+
+def other_counts(
+    corrected: Iterable[RegionCount], uncorrected: Iterable[RegionCount]
+) -> list[tuple[RegionCount, RegionCount]]:
+    """Return the regions with other numbers in a corrected table than in the uncorrected one, with both rows.
+
+    CATNIP makes a corrected table by replacing the numbers of some regions by ``-1,-1``; all others stay.
+    """
+    known = {row.index: row for row in uncorrected}
+    pairs = [(row, known[row.index]) for row in corrected if not row.is_excluded and row.index in known]
+    return [
+        (row, other)
+        for row, other in pairs
+        if (row.cell_count, row.label_volume) != (other.cell_count, other.label_volume)
+    ]
 
 
 def _is_region(fields: Sequence[str]) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from catnip2bids.bids.dataset_paths import COUNTS_ENDING, DERIVATIVE, tables_of_counts
+from catnip2bids.bids.dataset_paths import COUNTS_ENDING, DERIVATIVE
 from catnip2bids.bids.provenance import Provenance, RunRecord
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.region_tables import counted_regions, read_written_table
+from catnip2bids.packaging.region_tables import counted_regions, read_written_table, stored_regions
 from catnip2bids.packaging.tasks import RunTasks
 
 
@@ -40,23 +40,22 @@ def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Pa
 def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
     """Raise DatasetError if a person changed the name of a region in an atlas table of the dataset.
 
-    Counts and cells have the names that CATNIP wrote. They are read of one run of each atlas, and of all runs of an
-    atlas whose table is gone, because it is made again from them.
+    Counts and cells have the names that CATNIP wrote. One run of each atlas is compared.
     """
     checked = set[str]()
     for key, run in sorted(provenance.runs.items()):
-        counts = tables_of_counts(dataset, run=key)[:1]
-        if run.atlas_table is None or run.atlas_table in checked or not counts:
+        if run.atlas_table is None or run.atlas_table in checked:
             continue
-        written, counted = read_written_table(dataset / DERIVATIVE / run.atlas_table), counted_regions(counts)
-        if written is None:
+        path, counted = dataset / DERIVATIVE / run.atlas_table, stored_regions(dataset, key)
+        written = read_written_table(path)
+        if written is None or not counted.regions:
             continue
         checked.add(run.atlas_table)
         if difference := counted.contradiction(written):
             raise DatasetError(
-                f"{counts[0]} and {dataset / DERIVATIVE / run.atlas_table}: {difference}; all tables of a dataset name "
-                "regions as CATNIP does, so correct the name in the second (its other columns may be yours), or remove "
-                "the file to have it made again"
+                f"the counts of {key} and {path}: {difference}; all tables of a dataset name regions as CATNIP does: "
+                "correct the name in the second (its other columns may be yours), or remove the file to have it made "
+                "again"
             )
 
 

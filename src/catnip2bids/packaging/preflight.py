@@ -41,9 +41,8 @@ from catnip2bids.packaging.participants import (
 )
 from catnip2bids.packaging.preflight_warnings import (
     changed_voxel_sizes,
-    kept_raw_images,
-    missing_regions,
     run_warnings,
+    task_warnings,
 )
 from catnip2bids.packaging.redundancy import CheckedPlan, check_redundancy
 from catnip2bids.packaging.region_tables import AtlasTables
@@ -129,8 +128,7 @@ def run_preflight(
     _check_dataset(dataset, provenance, tasks, settings)
     warnings += changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += atlas_warnings(tasks, atlas, settings.atlas_table)
-    warnings += missing_regions(tasks)
-    warnings += kept_raw_images(tasks, provenance)
+    warnings += task_warnings(tasks, provenance)
     participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
     before = read_table(dataset / PARTICIPANTS, COLUMNS)
     warnings += contradictions(before, tasks, participants, explicit=given is not None)

@@ -12,7 +12,7 @@ from catnip2bids.bids.dataset_paths import image_stem
 from catnip2bids.bids.provenance import ImageRecord, Provenance
 from catnip2bids.catnip.atlas import ATLAS_VOXEL_SIZE_UM
 from catnip2bids.catnip.components import COMPONENTS
-from catnip2bids.catnip.counts import read_counts
+from catnip2bids.catnip.counts import other_counts, read_counts
 from catnip2bids.enums import voxel_size_unit_warning
 from catnip2bids.formatting import format_list
 from catnip2bids.packaging.redundancy import CheckedPlan
@@ -77,7 +77,14 @@ def _keeps_voxel_size(image: ImageRecord, run: RunTasks) -> bool:
     return has_other and not {image.source, image.recovered_from or image.source} <= usable
 
 
-def missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
+def task_warnings(runs: Sequence[RunTasks], provenance: Provenance) -> Iterator[str]:
+    """Yield warnings about tables of counts, and about raw images that are kept."""
+    yield from _missing_regions(runs)
+    yield from _contradicting_counts(runs)
+    yield from _kept_raw_images(runs, provenance)
+
+
+def _missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
     """Warn if the tables of counts of a run list different regions; CATNIP lists the same in all of them."""
     for run in runs:
         tables = [task.entry.location for task in run.counts]
@@ -93,7 +100,23 @@ def missing_regions(runs: Sequence[RunTasks]) -> Iterator[str]:
                 )
 
 
-def kept_raw_images(runs: Sequence[RunTasks], provenance: Provenance) -> Iterator[str]:
+def _contradicting_counts(runs: Sequence[RunTasks]) -> Iterator[str]:
+    """Warn if a corrected table of counts does more than leave out regions of the uncorrected one."""
+    for run in runs:
+        tables = {(task.entry.threshold, task.component.is_corrected): task.entry.location for task in run.counts}
+        for (threshold, is_corrected), corrected in tables.items():
+            uncorrected = tables.get((threshold, False))
+            if not is_corrected or uncorrected is None:
+                continue
+            if others := other_counts(read_counts(corrected), read_counts(uncorrected)):
+                regions = format_list([f"{row.index} {row.name}" for row, _ in others])
+                yield (
+                    f"{corrected}: has other numbers than {uncorrected} for {regions}, but CATNIP only leaves out "
+                    "regions; check that both are of the same run and threshold, and exclude the wrong one"
+                )
+
+
+def _kept_raw_images(runs: Sequence[RunTasks], provenance: Provenance) -> Iterator[str]:
     """Warn if an image cannot become the raw image, since the one in the dataset is kept although its source is gone.
 
     Masked images get no warning, because CATNIP deletes the unmasked image when it ends.

@@ -50,7 +50,7 @@ def write_atlas_tables(
         earlier = None
         if run.atlas_table is not None:
             earlier = read_written_table(dataset / DERIVATIVE / run.atlas_table)
-            earlier = earlier or counted_regions(tables_of_counts(dataset, run=key)[:1])  # of a table that is gone
+            earlier = earlier or stored_regions(dataset, key)  # of a table that is gone
         table = tables.get(key, earlier)
         if table is not None and earlier is not None and table.same_atlas_as(earlier):
             table = table.merged_with(earlier)
@@ -146,6 +146,14 @@ def counted_regions(counts: Iterable[Path]) -> AtlasTable:
     """Return the regions of the longest of some tables of counts of one run; none without tables."""
     tables = [AtlasTable.from_counts(read_counts(table)) for table in counts]
     return max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
+
+
+def stored_regions(dataset: Path, run: str) -> AtlasTable:
+    """Return the regions of the counts of a run in the dataset; none if it has no counts, or they are damaged."""
+    try:
+        return counted_regions(tables_of_counts(dataset, run=run)[:1])
+    except SourceError:
+        return AtlasTable({})
 
 
 def _may_be(version: str | None, other: str | None) -> bool:

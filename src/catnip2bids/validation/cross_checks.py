@@ -131,6 +131,7 @@ _CHECKS: tuple[Callable[[Tree], Iterator[Finding]], ...] = (
     tables.check_label_tables,
     region_tables.check_densities,
     region_tables.check_joined_counts,
+    region_tables.check_corrected_counts,
     region_tables.check_regions,
     cell_tables.check_cells,
     sidecars.check_readable,

@@ -144,6 +144,28 @@ def _rows_of_sample(tree: Tree, table: PurePosixPath) -> Iterator[tuple[PurePosi
         yield table, of_sample | {column: value or _UNKNOWN for column, value in zip(header, row, strict=True)}
 
 
+def check_corrected_counts(tree: Tree) -> Iterator[Finding]:
+    """Check that corrected tables of counts only leave out regions of the uncorrected ones."""
+    for file in tables_named(tree, "counts.tsv"):
+        segmentation = _SEGMENTATION.fullmatch(parse_name(file.name).entities.get("desc", ""))
+        if segmentation is None or not segmentation["corrected"]:
+            continue
+        uncorrected = file.with_name(file.name.replace("desc-FRSTsegcorrected", "desc-FRSTseg"))
+        numbers = {row.get("index"): _counted(row) for row in rows_of(tree.root / uncorrected)}
+        for row in rows_of(tree.root / file):
+            found, expected = _counted(row), numbers.get(row.get("index"))
+            if expected is not None and found not in (expected, (_UNKNOWN, _UNKNOWN)):
+                what = f"has {' cells in '.join(found)} voxels for {row['index']}, and {uncorrected.name} has"
+                remedy = "exclude the table that is of another run or threshold in the plan, and package again"
+                yield our_error("COUNTS_CORRECTED", file, f"{what} {' in '.join(expected)}; {remedy}")
+                break
+
+
+def _counted(row: Row) -> tuple[str, str]:
+    """Return the numbers of cells and of voxels in a row of a table of counts."""
+    return row.get("cell_count", _UNKNOWN), row.get("label_volume", _UNKNOWN)
+
+
 def check_regions(tree: Tree) -> Iterator[Finding]:
     """Check that tables of regions are trees, and have the regions of their atlas table."""
     for file in tables_named(tree, "regions.tsv"):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catnip2bids.bids.dataset_paths import entities_of, tables_of_counts
-from catnip2bids.bids.provenance import Provenance, RunRecord
-from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
+from catnip2bids.bids.provenance import CountDifference, Provenance, RunRecord
+from catnip2bids.catnip.counts import RegionCount, counted_segmentation, other_counts, read_counts
 from catnip2bids.cells.counting_rule import Rule, Tally, fitting_volumes
 from catnip2bids.cells.find_cells import ImagesOfCells, differences, find_cells, images_of_cells
 from catnip2bids.engine import Resources
-from catnip2bids.errors import Catnip2bidsError, WorkerError
+from catnip2bids.errors import Catnip2bidsError, SourceError, WorkerError
 from catnip2bids.progress import Progress
 from catnip2bids.verification.result import CountsVerdict, VolumeDifference
 
@@ -65,6 +65,40 @@ class _Recount:
         )
 
 
+@dataclass(frozen=True)
+class _Corrected:
+    """A corrected table of counts, which may only leave out regions of the uncorrected one."""
+
+    table: Path
+    uncorrected: Path
+    n_voxels: int = 0  # to read
+
+    def verdict(self, dataset: Path, resources: Resources, progress: Progress) -> CountsVerdict:
+        """Compare both tables."""
+        del resources
+        name = self.table.relative_to(dataset).as_posix()
+        progress.item(self.table.name)
+        try:
+            rows, others = read_counts(self.table), read_counts(self.uncorrected)
+        except SourceError as error:
+            return CountsVerdict(name, 0, (), str(error).removeprefix(f"{self.table}: "))
+        different = other_counts(rows, others)
+        return CountsVerdict(
+            table=name,
+            n_regions=sum(row.cell_count is not None for row in rows),
+            differences=tuple(
+                CountDifference(index=row.index, catnip=row.cell_count, found=other.cell_count)
+                for row, other in different
+                if row.cell_count is not None and other.cell_count is not None and row.cell_count != other.cell_count
+            ),
+            volumes=tuple(
+                VolumeDifference(row.index, catnip=row.label_volume or 0, found=other.label_volume or 0)
+                for row, other in different
+                if row.label_volume != other.label_volume
+            ),
+        )
+
+
 def _other_volumes(rows: Sequence[RegionCount], tally: Tally) -> Iterator[VolumeDifference]:
     """Yield the regions with a count whose labels have another volume than the table says."""
     fitting = fitting_volumes([row.index for row in rows], tally.n_labelled)
@@ -83,11 +117,18 @@ def count_again(
     return tuple(table.verdict(dataset, resources, progress) for table in tables)
 
 
-def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount]:
-    """Yield all tables of counts that are not corrected; corrected ones only leave out regions."""
+def _recounts(dataset: Path, provenance: Provenance) -> Iterator[_Recount | _Corrected]:
+    """Yield all tables of counts; corrected ones are compared with the uncorrected ones, if there are any."""
     for key, run in sorted(provenance.runs.items()):
         images = {found.threshold: found for found in images_of_cells(run.images)}
-        for table in tables_of_counts(dataset, run=key):
-            counted = counted_segmentation(entities_of(table.name).get("desc", ""))
-            if counted is not None and not counted[1]:
-                yield _Recount(table, run, images.get(counted[0]))
+        found = (
+            (counted_segmentation(entities_of(path.name).get("desc", "")), path)
+            for path in tables_of_counts(dataset, run=key)
+        )
+        tables = {counted: path for counted, path in found if counted is not None}
+        for (threshold, is_corrected), table in tables.items():
+            uncorrected = tables.get((threshold, False))
+            if is_corrected and uncorrected is not None:
+                yield _Corrected(table, uncorrected)
+            else:
+                yield _Recount(table, run, images.get(threshold))
