@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from catnip2bids import package, remove_animal, verify
+from catnip2bids import make_plan, package, remove_animal, scan, share, verify
 from catnip2bids.bids.provenance import read_provenance
+from catnip2bids.catnip.component_type import Action
 from catnip2bids.demo import write_atlas_table
 from catnip2bids.enums import Naming
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.packaging import package_runs
+from catnip2bids.packaging.metadata import Metadata
 from runs import (
     FLOX,
     KO,
@@ -158,20 +160,19 @@ def test_a_run_of_another_version_that_is_not_counted_gets_no_old_names(tmp_path
     if stays == "nothing":
         remove_tables(run)
     table = tmp_path / "atlas_v2/atlas_info.txt"
-    table.parent.mkdir()
     write_atlas_table(table)
     package([tmp_path / "source"], dataset, settings(atlas_table=table))
     log = next(run.rglob("*.log.txt"))
-    log.write_text(log.read_text().replace("v2", "v3"))
+    log.write_text(log.read_text().replace("v2", "v5"))
     remove_tables(run)
     if stays == "counts":
-        with pytest.raises(UsageError, match=r"has another atlas than before \(v2 and v3\)"):
+        with pytest.raises(UsageError, match=r"has another atlas than before \(v2 and v5\)"):
             package([tmp_path / "source"], dataset, settings())
         return
     package([tmp_path / "source"], dataset, settings())
     assert names_of(labels_of(dataset, TODAY_PREFIX))[821] == "unlisted_821"
     warnings = package([tmp_path / "source"], dataset, settings(atlas_table=table)).warnings
-    assert mentions(warnings, "atlas_info.txt: is of atlas v2, and", "of v3; it is not used for that run")
+    assert mentions(warnings, "atlas_info.txt: is of atlas v2, and", "of v5; it is not used for that run")
     assert_labels_are_named_by_tables(dataset)
 
 
@@ -190,7 +191,8 @@ def test_a_region_that_a_person_renamed_is_refused_and_other_edits_stay(source: 
     before = state_of(dataset)
     for run in (source / KO, source / FLOX):
         with pytest.raises(
-            DatasetError, match=rf"dseg.tsv: region 821 is {name} in the first and My_name in the second"
+            DatasetError,
+            match=rf"otherwise than the counts of {KO_PREFIX} \(region 821 is {name} in one and My_name in",
         ):
             package([run], dataset, settings())
     assert state_of(dataset) == before
@@ -203,3 +205,91 @@ def test_a_region_that_a_person_renamed_is_refused_and_other_edits_stay(source: 
     assert table_of(dataset, KO_PREFIX)[821]["color"] == "#010203"
     assert_labels_are_named_by_tables(dataset)
     assert verify(dataset).ok
+
+
+def test_an_interrupted_change_of_the_atlas_is_finished_by_the_same_command(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of counts are written before the names of regions."""
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    rename_regions(source / KO)
+    with monkeypatch.context() as patch:
+        patch.setattr(Metadata, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            package([source / KO], dataset, settings())
+    package([source / KO], dataset, settings())
+    assert names_of(labels_of(dataset, KO_PREFIX))[821].startswith("Other_")
+    assert_labels_are_named_by_tables(dataset)
+    assert verify(dataset).ok
+
+
+def test_a_damaged_table_of_counts_is_made_again(source: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    [counts] = dataset.glob(f"derivatives/catnip-counts/*/micr/{KO_PREFIX}*_counts.tsv")
+    for content in ("", "garbage", counts.read_text().replace("\tMidbrain\t", "\tOther\t")):
+        whole = counts.read_text()
+        counts.write_text(content)
+        package([source / KO], dataset, settings())
+        assert counts.read_text() == whole
+        assert verify(dataset).ok
+
+
+def test_damaged_metadata_of_labels_are_not_written_again(source: Path, tmp_path: Path, atlas_table: Path) -> None:
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    document = labels_of(dataset, KO_PREFIX) / "zarr.json"
+    damaged = document.read_text().replace("3.7", "9.7")
+    document.write_text(damaged)
+    package([source / FLOX], dataset, settings(atlas_table=atlas_table))
+    assert document.read_text() == damaged
+    assert not verify(dataset).ok
+
+
+def test_links_are_not_made_while_packaging_is_unfinished(
+    source: Path, tmp_path: Path, atlas_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take the mark of the interruption away, by which the next command knows what to record again."""
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    with monkeypatch.context() as patch:
+        patch.setattr(package_runs, "_write_plan", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            package([source / FLOX], dataset, settings(atlas_table=atlas_table))
+    with pytest.raises(UsageError, match=f"packaging of {FLOX_PREFIX} was interrupted; package again first"):
+        share(dataset, "https://data.example.org/dataset")
+    package([source / FLOX], dataset, settings(atlas_table=atlas_table))
+    share(dataset, "https://data.example.org/dataset")
+    assert verify(dataset).ok
+
+
+def test_a_run_without_labels_and_counts_needs_no_atlas_table(source: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    (dataset / DERIVATIVE / "dseg.tsv").unlink()
+    plan = make_plan(scan(source / KO))
+    for entry in plan.runs[0].entries:
+        if entry.source.startswith("atlaslabel") or entry.source.endswith(".csv"):
+            entry.action, entry.reason = Action.EXCLUDE, "not wanted"
+    package([source / KO], dataset, settings(), plan)
+    assert read_provenance(dataset).runs[KO_PREFIX].atlas_table is None
+    assert verify(dataset).ok
+
+
+def test_versions_with_the_same_table_are_one_atlas(tmp_path: Path) -> None:
+    run, table = write_l2(tmp_path / "source"), tmp_path / "atlas_v1/atlas_info.txt"
+    remove_tables(run)  # so that only the versions, v1 and v2, tell
+    write_atlas_table(table)
+    package([tmp_path / "source"], tmp_path / "out", settings(atlas_table=table))
+    assert names_of(labels_of(tmp_path / "out", TODAY_PREFIX))[821] == "Primary_visual_area_layer_2/3"
+
+
+def test_regions_that_a_given_table_lacks_have_the_names_of_the_counts(
+    source: Path, tmp_path: Path, atlas_table: Path
+) -> None:
+    lines = atlas_table.read_text().splitlines()
+    atlas_table.write_text("\n".join(line for line in lines if not line.startswith("821,")) + "\n")
+    package([source], tmp_path / "out", settings(atlas_table=atlas_table))
+    assert names_of(labels_of(tmp_path / "out", KO_PREFIX))[821] == "Primary_visual_area_layer_2/3"
+    assert_labels_are_named_by_tables(tmp_path / "out")

@@ -247,9 +247,14 @@ def test_edits_of_the_descriptions_stay_and_what_the_plan_brings_back_is_named(t
     described, acquisition = out / "dataset_description.json", out / "SPIM.json"
     without_license = {key: value for key, value in read_json(described).items() if key != "License"}
     described.write_text(json.dumps(without_license))
-    acquisition.write_text(acquisition.read_text().replace('"A"', '"B"'))
-    (warning,) = package([tmp_path / "source"], out, settings()).warnings
-    assert "dataset_description.json: has License as in code/catnip2bids/plan.toml; if this is not wanted" in warning
+    edited_fields = {**read_json(acquisition), "Manufacturer": "B"}
+    del edited_fields["Immersion"]
+    acquisition.write_text(json.dumps(edited_fields))
+    warnings = package([tmp_path / "source"], out, settings()).warnings
+    assert [text.partition("; ")[0] for text in warnings] == [
+        f"{described}: has License as in code/catnip2bids/plan.toml",
+        f"{acquisition}: has Immersion as in code/catnip2bids/plan.toml",
+    ]
     assert read_json(described)["License"] == "CC0"
     assert (read_json(acquisition)["Manufacturer"], read_json(acquisition)["Immersion"]) == ("B", "oil")
     package([tmp_path / "source"], out, settings(), plan)

@@ -31,7 +31,7 @@ from catnip2bids.plan import (
     to_toml,
     write_plan,
 )
-from catnip2bids.plan.checks import match_plan, voxel_size_warning
+from catnip2bids.plan.checks import RunIdentity, divided_animals, match_plan, voxel_size_warning
 from catnip2bids.plan.model import AboutDataset, Participant, PlannedEntry, PlannedRun
 from catnip2bids.scanning import scan
 from runs import (
@@ -354,7 +354,8 @@ def test_what_a_person_excludes_is_left_out_with_the_reason_even_if_it_is_broken
     lines = (tmp_path / "out/README.md").read_text(encoding="utf-8").splitlines()
     for entry in REASONS:  # the table stays whole, whatever the reason
         (row,) = (line for line in lines if f"{entry}`" in line)
-        assert (row[-5:], row.count("|")) == ("| 1 |", 4)
+        assert row.endswith("_sample-LeftHemisphere_stain-cFos |")
+        assert row.count("|") == 4
         assert ("too dim to use" in row) == (entry == "640_FRST")
 
 
@@ -803,7 +804,13 @@ def test_an_id_with_several_genotypes_is_a_warning(tmp_path: Path, name: str) ->
     assert warning in package(tmp_path / "source", tmp_path / "out", settings()).warnings
 
 
-def test_an_id_that_goes_on_where_another_ends_is_a_warning(tmp_path: Path) -> None:
+def test_an_id_with_two_subjects_is_a_warning() -> None:
+    identities = [RunIdentity(name, "45670_ko", name, "LeftHemisphere", "cFos") for name in ("45670ko", "45671ko")]
+    [warning] = divided_animals(identities)
+    assert warning.startswith("45670 becomes sub-45670ko and sub-45671ko; ")
+
+
+def test_an_id_that_is_another_with_more_words_is_a_warning(tmp_path: Path) -> None:
     for animal in ("45670_ko_rescan", "45670_ko", "45671_5xFAD", "45671_5xFAD_old", "batch1_mouse1", "batch1_mouse2"):
         name = f"210810_{animal}_female_LH_14-48-50_decon_2021-10-28_12-39-11"
         write_l0(tmp_path / animal, name, only=("640_N4",))

@@ -60,11 +60,12 @@ def test_the_table_of_animals_has_the_sums_that_groups_are_compared_by(tmp_path:
 
 
 def test_regions_without_voxels_are_in_no_mean() -> None:
-    one, other = counts({1: (8, 2.0), 2: (0, 0.0)}), counts({1: (6, 2.0), 2: (4, 1.0)})
-    cohort = cohort_of(sample("1", one), sample("2", other))
-    layer = row_of(cohort, "Layer 2")
-    for measure in (CELLS, DENSITY):
-        assert np.nan_to_num(cohort.animals.values(0, measure)[:, layer], nan=-1).tolist() == [-1, 4]
+    one = counts({1: (8, 2.0), 2: (0, 0.0), 3: (0, 0.0)})
+    cohort = cohort_of(sample("1", one), sample("2", counts({1: (6, 2.0), 2: (4, 1.0), 3: (4, 1.0)})))
+    for name, n_cells in (("Layer 2", 4), ("Cortex", 8)):
+        for measure, expected in ((CELLS, n_cells), (DENSITY, 4)):
+            found = cohort.animals.values(0, measure)[:, row_of(cohort, name)]
+            assert np.nan_to_num(found, nan=-1).tolist() == [-1, expected]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 1000)), min_size=1))

@@ -46,6 +46,8 @@ ATLAS_VOXEL_SIZE_UM = 25.0
 """Isotropic voxel size of all atlases: pixdim of their volumes."""
 ATLAS_LABELS = tuple(row.role for row in COMPONENTS if row.content == Content.LABELS)
 """Roles of all atlas labels, those of the whole image first."""
+_SAME_TABLE = frozenset({"v1", "v2", "v3"})
+"""Versions of CATNIP's atlas with the same table of regions."""
 UNLISTED = "unlisted"
 """Prefix of the names of label values that no table lists."""
 
@@ -114,7 +116,7 @@ class AtlasTable:
         for index in shared:
             one, two = self.regions[index].name, other.regions[index].name
             if _csv_name(one) != _csv_name(two):
-                return f"region {index} is {one} in the first and {two} in the second"
+                return f"region {index} is {one} in one and {two} in the other"
         return None
 
     def merged_with(self, other: AtlasTable) -> AtlasTable:
@@ -123,6 +125,11 @@ class AtlasTable:
         for index in self.regions.keys() & other.regions.keys():
             regions[index] = _merged(self.regions[index], other.regions[index])
         return AtlasTable(regions, self.version or other.version)
+
+
+def may_have_same_table(version: str | None, other: str | None) -> bool:
+    """Tell whether two versions of CATNIP's atlas may have the same table; None is an unknown version."""
+    return None in (version, other) or version == other or {version, other} <= _SAME_TABLE
 
 
 def read_atlas_table(path: Path, warn: Warn = ignore) -> AtlasTable:

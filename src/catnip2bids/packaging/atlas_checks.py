@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from catnip2bids.bids.dataset_paths import COUNTS_ENDING, DERIVATIVE
+from catnip2bids.bids.checksums import file_sha256, read_checksums
+from catnip2bids.bids.dataset_paths import COUNTS_ENDING, DERIVATIVE, tables_of_counts
 from catnip2bids.bids.provenance import Provenance, RunRecord
-from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, may_have_same_table
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.region_tables import counted_regions, read_written_table, stored_regions
+from catnip2bids.packaging.region_tables import counted_regions, fits, read_written_table
 from catnip2bids.packaging.tasks import RunTasks
 
 
@@ -27,12 +28,11 @@ def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Pa
     for run in runs:
         counts = [task.entry.location for task in run.counts]
         counted = counted_regions(counts)
-        if run.atlas is not atlas and counts:
-            why = f"names other regions than {counts[0]} ({atlas.contradiction(counted)})"
-            yield f"{given}: {why}, and is not used for that run; is it the right table?"
-        elif run.atlas is not atlas:
+        if not fits(atlas, run.planned.atlas_version, counted):
             why = f"is of atlas {atlas.version}, and {run.run.folder} of {run.planned.atlas_version}"
-            yield f"{given}: {why}; it is not used for that run"
+            if counts:
+                why = f"names other regions than {counts[0]} ({atlas.contradiction(counted)})"
+            yield f"{given}: {why}; it is not used for that run; is it the right table?"
         elif counts and not atlas.same_atlas_as(counted):
             yield f"{given}: lists other regions than {counts[0]}; is it the right table?"
 
@@ -40,22 +40,27 @@ def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Pa
 def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
     """Raise DatasetError if a person changed the name of a region in an atlas table of the dataset.
 
-    Counts and cells have the names that CATNIP wrote. One run of each atlas is compared.
+    Counts and cells have the names that CATNIP wrote. Only a table that was edited is compared, and only with counts
+    that were not.
     """
-    checked = set[str]()
+    checksums = read_checksums(dataset)
+    if checksums is None or not checksums.is_intact:
+        return
+
+    def is_edited(path: Path) -> bool:
+        return file_sha256(path) != checksums.files.get(path.relative_to(dataset).as_posix())
+
     for key, run in sorted(provenance.runs.items()):
-        if run.atlas_table is None or run.atlas_table in checked:
+        path = dataset / DERIVATIVE / (run.atlas_table or "")
+        counts = [table for table in tables_of_counts(dataset, run=key) if not is_edited(table)]
+        if run.atlas_table is None or not path.is_file() or not counts or not is_edited(path):
             continue
-        path, counted = dataset / DERIVATIVE / run.atlas_table, stored_regions(dataset, key)
         written = read_written_table(path)
-        if written is None or not counted.regions:
-            continue
-        checked.add(run.atlas_table)
-        if difference := counted.contradiction(written):
+        if written is not None and (difference := counted_regions(counts[:1]).contradiction(written)):
             raise DatasetError(
-                f"the counts of {key} and {path}: {difference}; all tables of a dataset name regions as CATNIP does: "
-                "correct the name in the second (its other columns may be yours), or remove the file to have it made "
-                "again"
+                f"{path}: names a region otherwise than the counts of {key} ({difference}); all tables of a dataset "
+                "name regions as CATNIP does, so correct the name (other columns may be yours), or remove the file to "
+                "have it made again"
             )
 
 
@@ -90,5 +95,5 @@ def _other_atlas(dataset: Path, record: RunRecord, run: RunTasks) -> str | None:
     before = record.atlas_table and read_written_table(dataset / DERIVATIVE / record.atlas_table)
     if before and before.regions and run.atlas.regions:
         return before.contradiction(run.atlas)
-    versions = (record.atlas_version, run.planned.atlas_version)
-    return None if None in versions or versions[0] == versions[1] else " and ".join(map(str, versions))
+    versions = record.atlas_version, run.planned.atlas_version
+    return None if may_have_same_table(*versions) else " and ".join(map(str, versions))

@@ -224,8 +224,7 @@ def _left_out(provenance: Provenance) -> str:
     n_runs = len(provenance.runs)
 
     def described(keys: list[str]) -> str:
-        few = len(keys) <= _MOST_SAMPLES and len(keys) < n_runs
-        return ", ".join(sorted(keys)) if few else f"{len(keys):,} of {n_runs:,}"
+        return ", ".join(sorted(keys)) if len(keys) <= _MOST_SAMPLES else f"{len(keys):,} of {n_runs:,}"
 
     rows = [(f"`{source}`", reason, described(keys)) for (source, reason), keys in sorted(excluded.items())]
     return markdown_table(("of a run", "why", "samples"), rows)

@@ -1,16 +1,19 @@
 """Give label images the names and colours of their atlas tables, also those of animals packaged earlier.
 
-Invariant: only the metadata of an image change, never its pixels.
+Invariant: only the metadata of an image change, never its pixels, and only if they are what packaging wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import write_json
+from catnip2bids.bids.checksums import file_sha256
 from catnip2bids.bids.dataset_paths import DERIVATIVE
-from catnip2bids.bids.provenance import Provenance, RunRecord
+from catnip2bids.bids.provenance import ImageRecord, Provenance
 from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, read_atlas_table
 from catnip2bids.documents import read_object
 from catnip2bids.errors import DatasetError
@@ -20,30 +23,32 @@ from catnip2bids.paths import SafePath, safe_path
 from catnip2bids.volume.zarr.metadata import document_of
 
 
-def write_label_names(dataset: Path, provenance: Provenance, *, was_interrupted: bool) -> list[PurePosixPath]:
-    """Write the names and colours of atlas tables into the label images that have others.
+def write_label_names(
+    dataset: Path, provenance: Provenance, checksums: Mapping[str, str], changed: AbstractSet[PurePosixPath]
+) -> list[PurePosixPath]:
+    """Write the names and colours of atlas tables into the OME-Zarr label images that have others.
 
-    Returns the files that were written, below the dataset; after an interrupted command, all that it may have written.
-    Only OME-Zarr images have names of labels. A damaged image stays as it is; `verify` names it.
+    Returns the files that were written, and records their sizes. A file that differs from its checksum stays as it is,
+    for `verify` to name, unless it is one of the images or files that this command has `changed`.
     """
-    written: list[PurePosixPath] = []
-    for run in provenance.runs.values():
-        atlas = AtlasTable({})
-        if run.atlas_table is not None:
-            atlas = read_atlas_table(dataset / DERIVATIVE / run.atlas_table)
-        for path, image in run.images.items():
-            values = [value for value in image.label_values or () if value]
-            if image.role not in ATLAS_LABELS or not values:
-                continue
-            labels = [label_value(atlas, value) for value in values]
-            for place in (path, *_embedded(run, image.fingerprint)):
-                file = PurePosixPath(document_of(dataset / place).relative_to(dataset).as_posix())
-                is_new = _rename(safe_path(dataset, file), labels)
-                if not is_new and not (was_interrupted and (dataset / file).is_file()):
-                    continue
-                written.append(file)
-                if place == path:
-                    image.n_bytes = image_size(dataset / path).n_bytes
+
+    @cache
+    def atlas_of(table: str | None) -> AtlasTable:
+        return AtlasTable({}) if table is None else read_atlas_table(dataset / DERIVATIVE / table)
+
+    written = []
+    for table, image, place, is_embedded in _label_images(provenance):
+        file = PurePosixPath(document_of(dataset / place).relative_to(dataset).as_posix())
+        path, expected = safe_path(dataset, file), checksums.get(str(file))
+        is_new = expected is None or not changed.isdisjoint({file, *file.parents})
+        if not path.is_file() or not (is_new or file_sha256(path) == expected):
+            continue
+        n_bytes = path.stat().st_size
+        if _rename(path, [label_value(atlas_of(table), value) for value in image.label_values or () if value]):
+            written.append(file)
+        if is_embedded or image.n_bytes is None:
+            continue
+        image.n_bytes = image_size(dataset / place).n_bytes if is_new else image.n_bytes + path.stat().st_size - n_bytes
     return written
 
 
@@ -53,10 +58,16 @@ def label_value(atlas: AtlasTable, value: int) -> LabelValue:
     return LabelValue(value, region.name, region.abbreviation, region.color or color_of_label(value))
 
 
-def _embedded(run: RunRecord, fingerprint: str) -> Iterator[str]:
-    """Yield the paths of the copies of a label image inside other images."""
-    for path, image in run.images.items():
-        yield from (f"{path}/labels/{name}" for name, copied in image.embedded.items() if copied == fingerprint)
+def _label_images(provenance: Provenance) -> Iterator[tuple[str | None, ImageRecord, str, bool]]:
+    """Yield atlas table, record and path of each image of atlas labels, and whether it is a copy inside another one."""
+    for run in provenance.runs.values():
+        for path, image in run.images.items():
+            if image.role in ATLAS_LABELS and image.label_values:
+                yield run.atlas_table, image, path, False
+                for other, around in run.images.items():
+                    for name, fingerprint in around.embedded.items():
+                        if fingerprint == image.fingerprint:
+                            yield run.atlas_table, image, f"{other}/labels/{name}", True
 
 
 def _rename(file: SafePath, labels: Sequence[LabelValue]) -> bool:

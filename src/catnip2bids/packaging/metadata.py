@@ -98,12 +98,7 @@ class Metadata:
     def _descriptions(self) -> list[str]:
         """Write the descriptions; return what the dataset's own plan brought back."""
         path = self._path("dataset_description.json")
-        by_person: dict[str, Any] = {"Name": self.about.name or read_json(path).get("Name") or _TITLE}
-        if self.about.license:
-            by_person["License"] = self.about.license
-        if self.about.authors:
-            by_person["Authors"] = self.about.authors
-        by_person |= self.about.description
+        by_person = {"Name": read_json(path).get("Name") or _TITLE} | self.about.in_description
         of_derivative = self._path(DERIVATIVE / "dataset_description.json")
         # a person may have edited one of them since the licence was written
         licenses_before = {read_json(file).get("License") for file in (path, of_derivative)}
@@ -115,7 +110,7 @@ class Metadata:
         }
         before = read_json(path)
         root = self._merged_json(path, by_person, generated)
-        added = [key for key in by_person if before and not self.explicit and key not in before]
+        messages = self._brought_back(path, self.about.in_description, before)
         shared = {key: value for key, value in root.items() if key in {"License", "Authors"}}
         generated = {
             "BIDSVersion": bids_version(),
@@ -134,14 +129,19 @@ class Metadata:
             acquisition.pop(of_image, None)
         path = self._path("SPIM.json")
         if any(target.startswith("sub-") for target in self.provenance.all_images()):
-            write_json(path, acquisition | self._with_edits(self.about.acquisition, read_json(path)))
+            before = read_json(path)
+            messages += self._brought_back(path, self.about.acquisition, before)
+            write_json(path, acquisition | self._with_edits(self.about.acquisition, before))
         else:
             remove(path)  # a sidecar that no image uses is an error
         self._license(licenses_before, root.get("License"))
-        if not added:
-            return []
-        what = f"{format_list(added)} as in {PLAN}; if this is not wanted, remove it from both files"
-        return [f"{self.dataset / 'dataset_description.json'}: has {what}"]
+        return messages
+
+    def _brought_back(self, path: Path, by_plan: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+        """Say which keys that a person may have removed from a file it gets from the stored plan."""
+        added = [] if self.explicit or not before else [key for key in by_plan if key not in before]
+        what = f"has {format_list(added)} as in {PLAN}; if this is not wanted, remove it from both files"
+        return [f"{path}: {what}"] if added else []
 
     def _license(self, before: Collection[str | None], now: str | None) -> None:
         """Write LICENSE, unless a person wrote it."""

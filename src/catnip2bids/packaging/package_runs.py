@@ -26,7 +26,7 @@ from catnip2bids.atomic_write import (
     unfinished_outputs,
     write_text,
 )
-from catnip2bids.bids.checksums import are_set_aside, set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
@@ -151,7 +151,6 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.command = _command(preflight)
             provenance.versions = add_to_history(provenance, provenance.command).versions
             provenance.save(dataset)
-            was_interrupted = are_set_aside(dataset)
             remove_links_after_interruption(log)
             checksums = set_checksums_aside(dataset, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler, checksums)
@@ -171,7 +170,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
                 runs=preflight.runs,
                 participants=preflight.participants,
             ).write()
-            log.copied += write_label_names(dataset, provenance, was_interrupted=was_interrupted)
+            log.copied += write_label_names(dataset, provenance, checksums, {*log.made, *log.copied})
             remove_outdated_links(log, known, provenance, checksums, _changed_runs(preflight, log))
             for message in (*messages, *repeated_images(dataset, provenance)):
                 log.warning(message)

@@ -19,7 +19,7 @@ from catnip2bids.atomic_write import make_folder, publish, remove, write_text
 from catnip2bids.bids.dataset_paths import DERIVATIVE, entities_of, tables_of_counts
 from catnip2bids.bids.provenance import Provenance
 from catnip2bids.bids.tables import UNKNOWN, Table, read_table
-from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, read_atlas_table
+from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, Region, may_have_same_table, read_atlas_table
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.catnip.counts import RegionCount, counted_segmentation, read_counts
 from catnip2bids.errors import DatasetError, SourceError
@@ -57,6 +57,8 @@ def write_atlas_tables(
         if table is not None and (table.regions or _occurring(provenance, [key])):
             _join(groups, table, key)
     before = _recorded(provenance)
+    for key in provenance.runs.keys() - {key for _, keys in groups for key in keys}:
+        provenance.runs[key].atlas_table = None
     versions = [[provenance.runs[key].atlas_version for key in keys] for _, keys in groups]
     names = _file_names([next(filter(None, of_group), "") for of_group in versions])
     free = _names_without_another_atlas(dataset, [table for table, _ in groups], names)
@@ -129,17 +131,20 @@ class AtlasTables:
         that has no counts now keeps the table that it was packaged with, if its atlas has the same version.
         """
         counted = counted_regions(counts)
-        if self.given is not None and (
-            self.given.contradiction(counted) is None if counts else _may_be(self.given.version, version)
-        ):
-            return self.given
+        if self.given is not None and fits(self.given, version, counted):
+            return self.given.merged_with(counted)
         if not counts:
             record = self.provenance.runs.get(run)
-            if record is None or record.atlas_table is None or not _may_be(record.atlas_version, version):
+            if record is None or record.atlas_table is None or not may_have_same_table(record.atlas_version, version):
                 return AtlasTable({})
             return read_written_table(self.dataset / DERIVATIVE / record.atlas_table) or AtlasTable({})
         written = [table for table in read_atlas_tables(self.dataset) if table.same_atlas_as(counted)]
         return written[0].merged_with(counted) if written else counted
+
+
+def fits(table: AtlasTable, version: str | None, counted: AtlasTable) -> bool:
+    """Tell whether a table can be that of a run: the regions in its counts decide, or else the version of its atlas."""
+    return table.contradiction(counted) is None if counted.regions else may_have_same_table(table.version, version)
 
 
 def counted_regions(counts: Iterable[Path]) -> AtlasTable:
@@ -154,11 +159,6 @@ def stored_regions(dataset: Path, run: str) -> AtlasTable:
         return counted_regions(tables_of_counts(dataset, run=run)[:1])
     except SourceError:
         return AtlasTable({})
-
-
-def _may_be(version: str | None, other: str | None) -> bool:
-    """Tell whether two versions of an atlas may be the same: either may be unknown."""
-    return None in (version, other) or version == other
 
 
 def read_atlas_tables(dataset: Path) -> list[AtlasTable]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
-from catnip2bids.bids.checksums import are_set_aside, set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA, tables_of_counts
 from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import remove_rows
@@ -110,7 +110,6 @@ def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None
 
 def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
     """Remove the animal, or finish its removal if provenance does not have it any more."""
-    was_interrupted = are_set_aside(dataset)
     remove_links_after_interruption(log)
     checksums, before = set_checksums_aside(dataset), provenance.model_copy(deep=True)
     removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
@@ -121,9 +120,8 @@ def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog
         add_to_history(provenance, f"catnip2bids package -o {dataset.resolve().name} --remove {subject}")
     for message in _remove_records(dataset, provenance, subject):
         log.warning(message)
-    renamed = write_label_names(dataset, provenance, was_interrupted=was_interrupted)
-    if renamed:
-        provenance.save(dataset)
+    renamed = write_label_names(dataset, provenance, checksums, set())
+    provenance.save(dataset)
     remove_outdated_links(log, before, provenance, checksums)
     for path in log.removed:
         log.progress.note(f"{path}: removed")
@@ -168,7 +166,7 @@ def _atlas_files(runs: Iterable[RunRecord]) -> set[PurePosixPath]:
 
 
 def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> list[str]:
-    """Remove the animal from tables and plan, save provenance, and update the files that are made from them.
+    """Remove the animal from tables and plan, and update the files that are made from them.
 
     Returns what a person should know.
     """
@@ -176,9 +174,7 @@ def _remove_records(dataset: Path, provenance: Provenance, subject: str) -> list
         remove_rows(dataset, path, "participant_id", {f"sub-{subject}"})
     about = _remove_from_plan(dataset, subject)
     naming = Naming(provenance.settings.get("naming", Naming.BIDS))
-    messages = Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
-    provenance.save(dataset)
-    return messages
+    return Metadata(dataset, about, explicit=False, naming=naming, provenance=provenance).write()
 
 
 def _remove_from_plan(dataset: Path, subject: str) -> AboutDataset:

@@ -176,23 +176,26 @@ def _refuse_other_entries(run: Run, planned: PlannedRun) -> None:
 def divided_animals(identities: Iterable[RunIdentity]) -> list[str]:
     """Warn of ids that may be those of one animal.
 
-    Such ids differ only in their genotype, if they are long: short ones may be numbers within a genotype. Or one goes
-    on where the other ends, as in ``45670_ko`` and ``45670_ko_rescan``.
+    Such ids differ only in their genotype, if they are long: short ones may be numbers within a genotype. Or one is the
+    other with more words, as in ``45670_ko_rescan``.
     """
-    ids = {tuple(of.source_id.split("_")): f"sub-{of.subject}" for of in identities if of.source_id and of.subject}
-    subjects: dict[tuple[str, ...], set[str]] = {}  # by what their ids have in common
-    for words, subject in ids.items():
+    ids: dict[tuple[str, ...], set[str]] = {}
+    for identity in identities:
+        if identity.source_id and identity.subject:
+            ids.setdefault(tuple(identity.source_id.split("_")), set()).add(f"sub-{identity.subject}")
+    subjects = {words: set(of_id) for words, of_id in ids.items()}  # by what their ids have in common
+    for words, of_id in ids.items():
         animal, *genotype = words
         if len(animal) >= _LONG_ID and "_".join(genotype).lower() in {"", *GENOTYPES}:
-            subjects.setdefault((animal,), set()).add(subject)
+            subjects.setdefault((animal,), set()).update(of_id)
         for shorter in (words[:n] for n in range(1, len(words))):
             if shorter in ids:
-                subjects.setdefault(shorter, set()).update((subject, ids[shorter]))
+                subjects[shorter] |= of_id
+    together = {frozenset(found): common for common, found in subjects.items() if len(found) > 1}
     return [
         f"{'_'.join(common)} becomes {' and '.join(sorted(found))}; if that is one animal, give its runs the same "
         "subject, source_id and genotype in the plan"
-        for common, found in subjects.items()
-        if len(found) > 1
+        for found, common in together.items()
     ]
 
 

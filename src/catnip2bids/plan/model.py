@@ -168,6 +168,12 @@ class AboutDataset(_Document):
     description: Annotated[dict[str, Any], AfterValidator(_without_own_fields)] = Field(default_factory=dict)
     acquisition: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def in_description(self) -> dict[str, Any]:
+        """The fields of dataset_description.json that it states."""
+        named = {"Name": self.name, "License": self.license, "Authors": self.authors}
+        return {key: value for key, value in named.items() if value} | self.description
+
 
 class Plan(ShortRepr, _Document):
     """The plan for a dataset, to be corrected and passed to `catnip2bids.package`.

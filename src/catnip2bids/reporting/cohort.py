@@ -309,6 +309,7 @@ def _numbers_of(sample: Sample, series: Series, left_out: Collection[str]) -> di
         RegionKey(True, sample.region(index).name, index): (float(total.cell_count), total.volume_mm3)
         for index, total in region_totals(pairs, sample.hierarchy.parents).items()
         if index in above and total.n_regions and total.n_regions + total.n_unknown > 1
+        if total.cell_count or total.volume_mm3 != 0
     }
     return {**everything, **numbers, **sums}
 

@@ -22,7 +22,7 @@ from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.bids.tables import Table
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import SourceError, UsageError
-from catnip2bids.formatting import format_count
+from catnip2bids.formatting import format_count, format_list
 from catnip2bids.packaging.existing_dataset import check_checksums
 from catnip2bids.packaging.package_runs import locked_if_unchanged
 from catnip2bids.packaging.shared_links import LINKS, LINKS_COLUMNS
@@ -118,6 +118,8 @@ def share(
     refuse_foreign(dataset)
     provenance = read_provenance(dataset)
     check_checksums(dataset, provenance)
+    if unfinished := provenance.unfinished_runs:
+        raise UsageError(f"{dataset}: packaging of {format_list(unfinished)} was interrupted; package again first")
     if _is_blocked(url, client):
         progress.warning(f"{url}: browsers let a page of https load files of https only; use a server with https")
     problems: list[str] = []
