@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from catnip2bids import make_plan, package, scan
+from catnip2bids.validation import Severity
+from catnip2bids.validation.bids import check_bids
+from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tree import read_tree
 from runs import PROVENANCE, TODAY_PREFIX, change_slices, read_json, settings, write_l2
 
 MICR = "sub-46001wt/micr"
@@ -61,6 +65,43 @@ def test_fields_of_an_older_version_are_kept_but_for_those_that_follow_from_the_
     edit(tmp_path / "out" / FRST, Description="mine", Sources=["bids::nowhere"], PixelSize=[1, 1, 1])
     assert package(tmp_path / "source", tmp_path / "out", settings()).ok
     assert read_json(tmp_path / "out" / FRST) == {**whole, "Description": "mine"}
+
+
+def test_a_field_that_contradicts_the_image_is_found_and_generated_again_once_it_is_removed(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", only=("N4_masked", "FRST"))
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    whole = edit(tmp_path / "out" / FRST)
+
+    def findings() -> list[tuple[str, str]]:
+        return [(finding.code, finding.file) for finding in cross_check(read_tree(tmp_path / "out"))]
+
+    edit(tmp_path / "out" / FRST, Sources=[f"bids::{MICR}"], SpatialReference="https://example.org")
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    assert findings() == 2 * [("SIDECAR_FIELD", FRST)]
+    removed = {key: value for key, value in whole.items() if key not in ("Sources", "SpatialReference")}
+    (tmp_path / "out" / FRST).write_text(json.dumps(removed))
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    assert (read_json(tmp_path / "out" / FRST), findings()) == (whole, [])
+
+
+def test_a_time_of_acquisition_that_is_not_as_in_bids_is_found(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", only=("N4_masked",))
+    out = tmp_path / "out"
+    assert package(tmp_path / "source", out, settings()).ok
+    scans = out / "sub-46001wt/sub-46001wt_scans.tsv"
+    described = read_json(scans.with_suffix(".json"))
+    edit(scans.with_suffix(".json"), acq_time={"Description": described["acq_time"]["Description"]})  # earlier version
+    assert package(tmp_path / "source", out, settings()).ok
+    assert read_json(scans.with_suffix(".json")) == described
+    edit(scans.with_suffix(".json"), acq_time={"Description": "mine"})
+    assert package(tmp_path / "source", out, settings()).ok
+    assert read_json(scans.with_suffix(".json"))["acq_time"] == {"Description": "mine"}
+
+    edit(scans.with_suffix(".json"), **described)
+    header, row = scans.read_text().splitlines()
+    scans.write_text(f"{header}\n{row.split(chr(9))[0]}\t10.08.2021 14:48\n")
+    errors = [(found.code, found.file) for found in check_bids(out) if found.severity == Severity.ERROR]
+    assert errors == [("TSV_VALUE_INCORRECT_TYPE", "sub-46001wt/sub-46001wt_scans.tsv")]
 
 
 def test_licence_and_description_follow_the_plan(tmp_path: Path) -> None:

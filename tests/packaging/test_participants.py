@@ -102,6 +102,11 @@ def test_values_keep_their_meaning(column: str, text: str, value: str) -> None:
     assert bids_value(column, text) == value
 
 
+def test_a_negative_age_is_called_that() -> None:
+    with pytest.raises(ValueError, match="'-12' is negative"):
+        bids_value("age", "-12")
+
+
 # ---- sources that contradict each other
 
 

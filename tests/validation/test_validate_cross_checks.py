@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from validate_damage import (
     write,
 )
 
+from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.documents import oversized
 from catnip2bids.validation import Severity
 from catnip2bids.validation.cross_checks import cross_check
+from catnip2bids.validation.tables import HEMISPHERES
 from catnip2bids.validation.tree import read_tree
 from good_dataset import dataset, good
 
@@ -50,6 +53,22 @@ def rename(old: str, new: str) -> Damage:
     return lambda dataset: (dataset / old).rename(dataset / new)
 
 
+def both(*damages: Damage) -> Damage:
+    return lambda dataset: [damage(dataset) for damage in damages]
+
+
+def generated(**run: object) -> Damage:
+    """Record a run with the fields that packaging generated for FRST."""
+    fields = {"Sources": [SOURCE], "SpatialReference": "orig", "Threshold": 10000, "Description": "FRST"}
+    record = {"sidecars": {f"{FRST}.json": fields}, **run}
+    recorded = write(f"{RECORDS}/provenance.json", json.dumps({"runs": {"a": record}}))
+    return both(recorded, set_key(f"{FRST}.json", "Threshold", 10000))
+
+
+def sample_row(sample: str, hemisphere: str) -> str:
+    return f"sample_id\tparticipant_id\tsample_type\themisphere\n{sample}\tsub-45670ko\ttissue\t{hemisphere}\n"
+
+
 def test_good_dataset_has_no_finding(good: Path) -> None:
     assert cross_check(read_tree(good)) == []
 
@@ -70,6 +89,21 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         "samples.tsv",
     ),
     "sample listed twice": (append("samples.tsv", SAMPLE_ROW), "SAMPLES_DUPLICATE", "samples.tsv"),
+    "hemisphere that is not that of the label": (
+        write("samples.tsv", sample_row("sample-LeftHemisphere", "R")),
+        "SAMPLES_HEMISPHERE",
+        "samples.tsv",
+    ),
+    "the same in the derivative": (
+        write(f"{CATNIP}/samples.tsv", sample_row("sample-LeftHemisphere", "B")),
+        "SAMPLES_HEMISPHERE",
+        f"{CATNIP}/samples.tsv",
+    ),
+    "negative age": (
+        write("participants.tsv", "participant_id\tage\nsub-45670ko\t-12.5\n"),
+        "PARTICIPANTS_AGE",
+        "participants.tsv",
+    ),
     "participants.tsv missing": (remove("participants.tsv"), "PARTICIPANTS_MISSING", "participants.tsv"),
     "participant not listed": (
         replace("participants.tsv", "45670ko", "45671ko"),
@@ -162,6 +196,23 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         f"{CATNIP}/dseg.json",
     ),
     "sources that are no list": (set_key(f"{FRST}.json", "Sources", SOURCE), "SOURCE_INVALID", f"{FRST}.json"),
+    **{
+        f"{key} that packaging did not write": (
+            both(generated(), set_key(f"{FRST}.json", key, value)),
+            "SIDECAR_FIELD",
+            f"{FRST}.json",
+        )
+        for key, value in {
+            "Sources": ["bids:archive:x"],
+            "SpatialReference": "https://example.org",
+            "Threshold": 15000,
+        }.items()
+    },
+    "no field of those that packaging wrote": (
+        both(generated(), edit_json(f"{FRST}.json", lambda sidecar: sidecar.pop("Sources"))),
+        "SIDECAR_FIELD",
+        f"{FRST}.json",
+    ),
     "empty file": (write("derivatives/catnip-counts/a.txt", ""), "FILE_EMPTY", "derivatives/catnip-counts/a.txt"),
     "empty shard": (write(f"{RAW_ZARR}/0/c/0/0/0", ""), "FILE_EMPTY", f"{RAW_ZARR}/0/c/0/0/0"),
     "link to nowhere": (link_to_nowhere, "BROKEN_LINK", RAW_JSON),
@@ -230,6 +281,19 @@ FINE: dict[str, Damage] = {
     "version control": write(".git/index", ""),
     "dataset of another program": lambda dataset: shutil.rmtree(dataset / "code"),
     "more samples than images": append("samples.tsv", "sample-RightHemisphere\tsub-45670ko\ttissue\n"),
+    "hemisphere of the label": write("samples.tsv", sample_row("sample-LeftHemisphere", "L")),
+    "unknown hemisphere": write("samples.tsv", sample_row("sample-LeftHemisphere", "n/a")),
+    "hemisphere of a sample that a person named": write(
+        "samples.tsv", sample_row("sample-LeftHemisphere", "L") + "sample-x\tsub-45670ko\ttissue\tR\n"
+    ),
+    "unknown age": write("participants.tsv", "participant_id\tage\nsub-45670ko\tn/a\n"),
+    "sidecar with the fields that packaging wrote": generated(),
+    "text and sources of a person": both(
+        generated(),
+        set_key(f"{FRST}.json", "Description", "mine"),
+        set_key(f"{FRST}.json", "Sources", ["bids:archive:x", SOURCE]),
+    ),
+    "sidecar that no record describes": both(generated(sidecars={}), set_key(f"{FRST}.json", "Threshold", 7)),
 }
 
 
@@ -237,6 +301,24 @@ FINE: dict[str, Damage] = {
 def test_what_is_allowed_is_no_error(dataset: Path, change: Damage) -> None:
     change(dataset)
     assert errors(dataset) == set()
+
+
+def test_labels_of_samples_are_those_that_package_writes() -> None:
+    assert {f"sample-{label}": letter for letter, label in SAMPLES.items()} == HEMISPHERES
+
+
+def test_sidecars_of_an_interrupted_run_are_not_compared(dataset: Path) -> None:
+    both(generated(unfinished=True), set_key(f"{FRST}.json", "Threshold", 7))(dataset)
+    assert {code for code, _ in errors(dataset)} == {"RUN_UNFINISHED"}
+
+
+def test_a_field_that_packaging_did_not_write_is_shown_in_short(dataset: Path) -> None:
+    both(generated(), set_key(f"{FRST}.json", "SpatialReference", 1000 * "x"))(dataset)
+    (finding,) = cross_check(read_tree(dataset))
+    assert (finding.code, len(finding.message) < 400) == ("SIDECAR_FIELD", True)
+    assert finding.message.endswith(
+        '; packaging wrote "orig"; correct it, or remove SpatialReference and package its run again'
+    )
 
 
 def test_an_empty_source_file_is_a_warning(dataset: Path) -> None:

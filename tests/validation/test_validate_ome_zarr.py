@@ -60,6 +60,8 @@ def embed(values: Array, image: str, version: str) -> Damage:
     return damage
 
 
+MOVED = [{"type": "scale", "scale": [2.0, 2.0, 2.0]}, {"type": "translation", "translation": [1.0, 2.0, 3.0]}]
+"""A transformation of a whole image."""
 FLOATS, BITS = np.ones(SHAPE, "float32"), np.ones(SHAPE, "bool")
 
 
@@ -98,6 +100,16 @@ BROKEN: dict[str, tuple[Damage, str, str]] = {
         edit_level(RAW_ZARR, 1, lambda steps: steps[1].update(translation=[5.0, 3.7, 3.7])),
         "OME_ZARR_TRANSLATION",
         RAW_ZARR,
+    ),
+    "image that begins elsewhere": (
+        edit_multiscale(RAW_ZARR, lambda image: image.update(coordinateTransformations=MOVED)),
+        "OME_ZARR_TRANSLATION",
+        RAW_ZARR,
+    ),
+    "embedded labels that begin elsewhere": (
+        edit_multiscale(EMBEDDED, lambda image: image.update(coordinateTransformations=MOVED)),
+        "OME_ZARR_TRANSLATION",
+        EMBEDDED,
     ),
     "label colour twice": (repeat_label("colors"), "OME_ZARR_INVALID", ATLAS_ZARR),
     "label property twice": (repeat_label("properties"), "OME_ZARR_LABEL_VALUE", ATLAS_ZARR),
@@ -189,8 +201,8 @@ def test_sourcedata_is_not_looked_at(dataset: Path) -> None:
 
 
 def test_a_transformation_of_the_whole_image_is_applied(dataset: Path) -> None:
-    whole = [{"type": "scale", "scale": [2.0, 2.0, 2.0]}, {"type": "translation", "translation": [1.0, 2.0, 3.0]}]
-    edit_multiscale(RAW_ZARR, lambda image: image.update(coordinateTransformations=whole))(dataset)
+    shutil.rmtree(dataset / "code")  # images of other programs may begin anywhere
+    edit_multiscale(RAW_ZARR, lambda image: image.update(coordinateTransformations=MOVED))(dataset)
     assert found(dataset) == set()
 
 

@@ -205,10 +205,15 @@ class Metadata:
         kept = [row for row in rows if exists(folder / row["filename"])]
         keep_known = not self.explicit
         table = Table(before.columns, tuple(kept)).merged(scans, ["filename"], keep_known=keep_known)
+        sidecar = beside(path, f"{path.stem}.json")
         if table.rows:
+            described = read_json(sidecar)
+            acquired = readme_texts.SCANS["acq_time"]
+            if described.get("acq_time") == {"Description": acquired["Description"]}:  # of an earlier version
+                write_json(sidecar, {**described, "acq_time": acquired})
             self._table(path, table, readme_texts.SCANS)
         else:
-            for left in (path, beside(path, f"{path.stem}.json")):
+            for left in (path, sidecar):
                 remove(left)
 
     def _desc_labels(self) -> None:

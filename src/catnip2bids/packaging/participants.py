@@ -93,8 +93,10 @@ def bids_value(column: str, text: str) -> str:
         return text[0].upper()
     if column == "sex":
         raise ValueError(f"{text!r} is not a sex that BIDS allows; write M, F or O, or n/a if it is unknown")
-    if column == "age" and (not re.fullmatch(format_pattern("number"), text) or float(text) < 0):
-        raise ValueError(f"{text!r} is not a number; write weeks, such as 12 or 12.5, or n/a if it is unknown")
+    is_number = re.fullmatch(format_pattern("number"), text) is not None
+    if column == "age" and (not is_number or float(text) < 0):
+        what = "is negative, and no age is" if is_number else "is not a number"
+        raise ValueError(f"{text!r} {what}; write weeks, such as 12 or 12.5, or n/a if it is unknown")
     if column == "strain_rrid" and not re.fullmatch(format_pattern("rrid"), text):
         example = re.sub(r"^RRID:(\w+):(\w+)$", r"RRID:\1_\2", text)
         example = example if example != text else "RRID:IMSR_JAX:000664"

@@ -57,7 +57,10 @@ SAMPLES: dict[str, Any] = {
 SCANS: dict[str, Any] = {
     "Description": "The raw images of the subject",
     "filename": {"Description": "Image, below the folder of the subject"},
-    "acq_time": {"Description": "When the image was acquired, from the name of the run; local time"},
+    "acq_time": {
+        "Description": "When the image was acquired, from the name of the run; local time",
+        "Format": "datetime",
+    },
 }
 COUNTS: dict[str, Any] = {
     "index": {"Description": "Value of the region in the atlas label images, see dseg.tsv in derivatives/catnip"},

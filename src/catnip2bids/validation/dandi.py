@@ -18,11 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from catnip2bids.validation.external_programs import find_program, last_words, run_program
 from catnip2bids.validation.findings import Finding, Severity, error, info, make_finding
-from catnip2bids.validation.tree import DESCRIPTION, ROOT
+from catnip2bids.validation.tree import CATNIP, DESCRIPTION, ROOT
 
 CHECK = "dandi"
 
-_DERIVATIVE = PurePosixPath("derivatives/catnip")
 _NO_DANDISET = "DANDI.NO_DANDISET_FOUND"
 _EXIT_CODES = (0, 1)
 _SEVERITIES = {
@@ -79,8 +78,8 @@ def is_installed() -> bool:
 
 def _command(program: Path, dataset: Path, output: Path) -> list[str]:
     paths = [dataset]
-    if (dataset / _DERIVATIVE / DESCRIPTION).is_file():
-        paths.append(dataset / _DERIVATIVE)
+    if (dataset / CATNIP / DESCRIPTION).is_file():
+        paths.append(dataset / CATNIP)
     return [str(program), "validate", "--format", "json_lines", "--output", str(output), *map(str, paths)]
 
 

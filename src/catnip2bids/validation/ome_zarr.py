@@ -26,7 +26,7 @@ from catnip2bids.errors import SourceError, refuse_without_memory
 from catnip2bids.formatting import format_bytes, format_shape
 from catnip2bids.paths import exists, leads_out
 from catnip2bids.validation.findings import Finding, error, one_line, warning
-from catnip2bids.validation.tree import Tree
+from catnip2bids.validation.tree import CATNIP, RECORDS, ROOT, Tree
 from catnip2bids.volume.zarr import MOST_CHUNK_BYTES, open_array, read_attributes, read_chunk_grid
 from catnip2bids.volume.zarr.metadata import Multiscale
 
@@ -85,13 +85,13 @@ def _check_image(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
         what = "is a link to a folder, which uploads skip silently; put the folder here"
         yield _error("OME_ZARR_LINK", image, what)
         return
-    yield from _check_group(tree.root, image)
-    yield from _check_labels(tree.root, image)
+    yield from _check_group(tree, image)
+    yield from _check_labels(tree, image)
 
 
-def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False) -> Iterator[Finding]:
+def _check_group(tree: Tree, image: PurePosixPath, *, is_embedded: bool = False) -> Iterator[Finding]:
     """Check an image, or a label image that is embedded in another image."""
-    folder = root / image
+    folder = tree.root / image
     try:
         attributes = _group_attributes(folder)
         multiscale = read_multiscale(folder)
@@ -111,6 +111,8 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     if "image-label" in attributes and "omero" in attributes:
         what = "is a label image with an omero section, which napari cannot open"
         yield _warning("OME_ZARR_LABEL_OMERO", image, f"{what}; package its run again, which replaces the metadata")
+    if RECORDS in tree.folders and tree.dataset_of(image) in (ROOT, CATNIP):
+        yield from _check_origin(image, multiscale)
     yield from _compare_levels(image, multiscale, [grid.shape for grid in grids])
     if (n_bytes := max(grid.chunk_bytes for grid in grids)) > MOST_CHUNK_BYTES:
         message = f"was not decoded: its chunks have {format_bytes(n_bytes)}, and validate decodes chunks of at most"
@@ -119,13 +121,13 @@ def _check_group(root: Path, image: PurePosixPath, *, is_embedded: bool = False)
     yield from _try_levels(folder, image, multiscale)
 
 
-def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
+def _check_labels(tree: Tree, image: PurePosixPath) -> Iterator[Finding]:
     """Check the label images inside of an image, as listed in its `labels` group."""
     group = image / "labels"
-    if not (root / group).is_dir():
+    if not (tree.root / group).is_dir():
         return
     try:
-        names = _group_attributes(root / group).get("labels")
+        names = _group_attributes(tree.root / group).get("labels")
     except SourceError as failure:
         yield _error("OME_ZARR_INVALID", group, f"is not a valid labels group: {failure}")
         return
@@ -136,7 +138,7 @@ def _check_labels(root: Path, image: PurePosixPath) -> Iterator[Finding]:
         if leads_out(name):
             yield _error("OME_ZARR_INVALID", group, f"lists the label image {name!r}, which lies outside of it")
             continue
-        yield from _check_group(root, group / name, is_embedded=True)
+        yield from _check_group(tree, group / name, is_embedded=True)
 
 
 def _read_with_models(folder: Path, is_label: bool) -> None:
@@ -207,6 +209,14 @@ def _try_array(image: Path, level: str) -> None:
         axes = zip(place, grid.file_shape, grid.shape, strict=True)
         last_voxel = tuple(min((index + 1) * step, length) - 1 for index, step, length in axes)
         by_tensorstore.read(last_voxel)
+
+
+def _check_origin(image: PurePosixPath, multiscale: Multiscale) -> Iterator[Finding]:
+    """Check that the first voxel is at 0, as in all images that `package` writes: they lie on each other."""
+    _, translation = multiscale.placement(multiscale.levels[0])
+    if not np.allclose(translation, 0, rtol=0, atol=_TOLERANCE_UM):
+        what = f"level {multiscale.levels[0].path} has translation {translation}, and packaged images have 0"
+        yield _error("OME_ZARR_TRANSLATION", image, f"{what}; package its run again with --overwrite")
 
 
 def _compare_levels(

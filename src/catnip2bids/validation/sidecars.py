@@ -1,4 +1,4 @@
-"""JSON files: each image has a sidecar, both state the same voxel size, and the sources in it exist.
+"""JSON files: each image has a sidecar, both state the same voxel size, and sources are those it was computed from.
 
 Invariant: the voxel size of an image is read from the image alone, and compared with that of all sidecars that apply,
 the nearest last (BIDS specification, "The Inheritance Principle").
@@ -6,6 +6,7 @@ the nearest last (BIDS specification, "The Inheritance Principle").
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _PROVENANCE = RECORDS / "provenance.json"
 _TOLERANCE_UM, _MOST_SIZE = 1e-3, 1e9
 _UNITS_UM = {"mm": 1000.0, "um": 1.0, "nm": 0.001}
 """What BIDS allows as PixelSizeUnits."""
+_GENERATED = ("Sources", "SpatialReference", "Threshold")
+"""Fields of a sidecar that follow from how the image was made; texts are a person's to edit."""
+_LONGEST_VALUE = 200
 
 _UNREADABLE = (OSError, ValueError, DatasetError)
 """What `read_object` raises on files that are not JSON objects."""
@@ -109,11 +113,14 @@ def packaged_cells(tree: Tree) -> dict[str, int | None]:
 
 def _of_runs(tree: Tree, field: str) -> Iterator[dict[str, Any]]:
     """Yield one field of each run of provenance, if it is an object."""
-    runs = _content(tree.root / _PROVENANCE).get("runs")
-    for run in runs.values() if isinstance(runs, dict) else ():
-        found = run.get(field) if isinstance(run, dict) else None
-        if isinstance(found, dict):
+    for run in _runs(tree):
+        if isinstance(found := run.get(field), dict):
             yield found
+
+
+def _runs(tree: Tree) -> Iterator[dict[str, Any]]:
+    runs = _content(tree.root / _PROVENANCE).get("runs")
+    return (run for run in (runs.values() if isinstance(runs, dict) else ()) if isinstance(run, dict))
 
 
 def check_pixel_sizes(tree: Tree) -> Iterator[Finding]:
@@ -139,6 +146,42 @@ def check_sources(tree: Tree) -> Iterator[Finding]:
         for source in sources:
             if problem := _problem_of(source, tree.root / tree.dataset_of(file)):
                 yield our_error("SOURCE_NOT_FOUND", file, f"names the source {source}: {problem}")
+
+
+def check_generated_fields(tree: Tree) -> Iterator[Finding]:
+    """Check that sidecars have the sources, space and threshold that packaging generated; sources may be added.
+
+    Files of an interrupted run may differ from its record; `check_provenance` reports the run.
+    """
+    finished = [run.get("sidecars") for run in _runs(tree) if run.get("unfinished") is not True]
+    generated = {
+        path: fields for sidecars in finished if isinstance(sidecars, dict) for path, fields in sidecars.items()
+    }
+    for file in _sidecars(tree):
+        fields = generated.get(file.as_posix())
+        if not isinstance(fields, dict):
+            continue
+        try:
+            said = read_object(tree.root / file)
+        except _UNREADABLE:
+            continue  # `check_readable` reports it
+        for key in _GENERATED:
+            if key in fields and not _agree(said.get(key), fields[key]):
+                says = f"says {key} {_shortened(said[key])}" if key in said else f"has no {key}"
+                what = f"{says}; packaging wrote {_shortened(fields[key])}"
+                yield our_error("SIDECAR_FIELD", file, f"{what}; correct it, or remove {key} and package its run again")
+
+
+def _agree(said: object, generated: object) -> bool:
+    """Tell whether a value is the generated one; a list may have more."""
+    if isinstance(said, list) and isinstance(generated, list):
+        return set(map(str, generated)) <= set(map(str, said))
+    return said == generated
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"
 
 
 def _sidecars(tree: Tree) -> Iterator[PurePosixPath]:

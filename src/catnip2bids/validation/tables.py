@@ -21,6 +21,9 @@ from catnip2bids.validation.sidecars import read_geometry
 from catnip2bids.validation.tree import RECORDS, ROOT, Image, Tree
 
 _LONGEST_LINE = 2**20
+_UNKNOWN = "n/a"
+HEMISPHERES = {"sample-LeftHemisphere": "L", "sample-RightHemisphere": "R", "sample-WholeBrain": "B"}
+"""Labels of samples that `package` writes, and their hemispheres in samples.tsv."""
 
 Row = Mapping[str, str]
 """The values of a row by the names of the columns."""
@@ -108,6 +111,17 @@ def check_samples(tree: Tree) -> Iterator[Finding]:
             yield from _compare_rows(tree, dataset / "samples.tsv", ("participant_id", "sample_id"), needed)
 
 
+def check_hemispheres(tree: Tree) -> Iterator[Finding]:
+    """Check that the hemisphere of a sample is the one that its label names, in each samples.tsv."""
+    for file in (dataset / "samples.tsv" for dataset in tree.datasets):
+        for row in rows_of(tree.root / file):
+            sample, said = row.get("sample_id", ""), row.get("hemisphere", _UNKNOWN)
+            expected = HEMISPHERES.get(sample)
+            if expected is not None and said not in (expected, _UNKNOWN):
+                what = f"says hemisphere {said or 'nothing'} of {row.get('participant_id')} {sample}; write {expected}"
+                yield our_error("SAMPLES_HEMISPHERE", file, what)
+
+
 def check_participants(tree: Tree) -> Iterator[Finding]:
     """Check that participants.tsv lists each subject that has a folder, in the dataset or a derivative, once."""
     folders: set[_Key] = {
@@ -116,6 +130,16 @@ def check_participants(tree: Tree) -> Iterator[Finding]:
         if folder.name.startswith("sub-") and tree.dataset_of(folder) == folder.parent
     }
     yield from _compare_rows(tree, ROOT / "participants.tsv", ("participant_id",), folders)
+
+
+def check_ages(tree: Tree) -> Iterator[Finding]:
+    """Check that no age in participants.tsv is negative, which BIDS allows."""
+    file = ROOT / "participants.tsv"
+    for row in rows_of(tree.root / file):
+        age = row.get("age", "").strip()
+        if age.startswith("-"):
+            what = f"says age {age} of {row.get('participant_id')}, but no age is negative; write weeks, or n/a"
+            yield our_error("PARTICIPANTS_AGE", file, what)
 
 
 def check_scans(tree: Tree) -> Iterator[Finding]:

@@ -24,7 +24,9 @@ RECORDS = PurePosixPath("code/catnip2bids")
 """Provenance and tables of planes, in datasets of ours."""
 IMAGE_EXTENSIONS = (".ome.zarr", ".ome.tif", ".ome.btf")
 IMAGE_SUFFIXES = ("SPIM", "dseg", "mask")
-COUNTS_FOLDERS = (PurePosixPath("derivatives/catnip"), PurePosixPath("derivatives/catnip-counts"))
+CATNIP = PurePosixPath("derivatives/catnip")
+"""CATNIP's results, in datasets of ours."""
+COUNTS_FOLDERS = (CATNIP, PurePosixPath("derivatives/catnip-counts"))
 """Where tables of counts, cells and regions are, in either naming."""
 
 _VERSION_CONTROL = ".git"
