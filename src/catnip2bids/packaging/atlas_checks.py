@@ -52,9 +52,9 @@ def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
 
     for key, run in sorted(provenance.runs.items()):
         path = dataset / DERIVATIVE / (run.atlas_table or "")
-        counts = [table for table in tables_of_counts(dataset, run=key) if not is_edited(table)]
-        if run.atlas_table is None or not path.is_file() or not counts or not is_edited(path):
+        if run.atlas_table is None or not path.is_file() or not is_edited(path):
             continue
+        counts = [table for table in tables_of_counts(dataset, run=key) if not is_edited(table)]
         written = read_written_table(path)
         if written is not None and (difference := counted_regions(counts[:1]).contradiction(written)):
             raise DatasetError(
@@ -92,8 +92,8 @@ def refuse_other_atlas(dataset: Path, provenance: Provenance, runs: Sequence[Run
 
 def _other_atlas(dataset: Path, record: RunRecord, run: RunTasks) -> str | None:
     """Say how the atlas of a run differs from the one that it was packaged with; None if it does not."""
-    before = record.atlas_table and read_written_table(dataset / DERIVATIVE / record.atlas_table)
-    if before and before.regions and run.atlas.regions:
+    before = None if record.atlas_table is None else read_written_table(dataset / DERIVATIVE / record.atlas_table)
+    if before is not None and before.regions and run.atlas.regions:
         return before.contradiction(run.atlas)
     versions = record.atlas_version, run.planned.atlas_version
     return None if may_have_same_table(*versions) else " and ".join(map(str, versions))
