@@ -293,3 +293,28 @@ def test_regions_that_a_given_table_lacks_have_the_names_of_the_counts(
     package([source], tmp_path / "out", settings(atlas_table=atlas_table))
     assert names_of(labels_of(tmp_path / "out", KO_PREFIX))[821] == "Primary_visual_area_layer_2/3"
     assert_labels_are_named_by_tables(tmp_path / "out")
+
+
+def test_a_renamed_region_is_refused_also_if_another_command_took_it_over(source: Path, tmp_path: Path) -> None:
+    """`share` gives edited tables new checksums."""
+    dataset = tmp_path / "out"
+    package([source / KO], dataset, settings())
+    table = dataset / DERIVATIVE / "dseg.tsv"
+    name = table_of(dataset, KO_PREFIX)[821]["name"]
+    table.write_text(table.read_text().replace(f"821\t{name}\t", "821\tMy_name\t"))
+    share(dataset, "https://data.example.org/dataset")
+    with pytest.raises(DatasetError, match="names a region otherwise than the counts of"):
+        package([source / FLOX], dataset, settings())
+
+
+def test_counts_that_come_later_and_name_other_regions_are_a_warning(source: Path, tmp_path: Path) -> None:
+    run, dataset = source / KO, tmp_path / "out"
+    shutil.copytree(run, tmp_path / "counted")
+    remove_tables(run)
+    table = tmp_path / "regions.tsv"
+    table.write_text("index\tname\tcolor\n821\tMy_name\t#010203\n")
+    package([run], dataset, settings(atlas_table=table))
+    shutil.copytree(tmp_path / "counted", run, dirs_exist_ok=True)
+    warnings = package([run], dataset, settings()).warnings
+    assert mentions(warnings, f"{run}: has another atlas than when it was packaged (region 821 is My_name in one and")
+    assert_labels_are_named_by_tables(dataset)

@@ -471,6 +471,24 @@ def test_a_corrected_table_with_other_numbers_is_named(tmp_path: Path) -> None:
     assert f"has {int(n_cells) + 3} cells in {n_voxels} voxels for {names[0]}, and" in finding.message
 
 
+def test_numbers_that_a_corrected_table_lacks_are_not_compared(tmp_path: Path) -> None:
+    run, dataset = write_l0(tmp_path / "source", exclusion=True), tmp_path / "dataset"
+    corrected = run / "640_FRST_seg_corr/FRSTseg_00010000.csv"
+    header, *lines = corrected.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if not line.endswith(("-1,-1", ",0")))
+    *names, _, n_voxels = lines[at].split(",")
+    lines[at] = ",".join([*names, "NA", n_voxels])
+    corrected.write_text("\n".join([header, *lines]) + "\n")
+    uncorrected = run / "640_FRST_seg/FRSTseg_00010000.csv"
+    header, *others = uncorrected.read_text().splitlines()
+    uncorrected.write_text("\n".join([header, *others[:-1]]) + "\n")
+    assert not mentions(package([run], dataset, settings()).warnings, "has other numbers than")
+    _, verdict = sorted(verify(dataset, counts=True).counts, key=lambda found: "corrected" in found.table)
+    n_excluded = sum(line.endswith("-1,-1") for line in lines)
+    assert verdict.n_regions == len(lines) - n_excluded - 2  # one has no number, the other table lacks one
+    assert not [found for found in cross_check(read_tree(dataset)) if found.code == "COUNTS_CORRECTED"]
+
+
 def test_volumes_are_not_compared_with_labels_that_are_not_masked(cohort: Path, tmp_path: Path) -> None:
     remove_all(cohort.rglob("atlaslabel_def_origspace_masked"))
     remove_all(cohort.rglob("hemispheremask*"))

@@ -98,18 +98,15 @@ class AtlasTable:
         return sorted(set(values) - set(self.regions) - {0})
 
     def same_atlas_as(self, other: AtlasTable) -> bool:
-        """Whether each id of the smaller table has the same name in the larger one.
-
-        Names are compared as CATNIP writes them into its CSVs. An empty table belongs to no atlas.
-        """
+        """Whether each id of the smaller table has the same name in the larger one; an empty table is of no atlas."""
         smaller, larger = sorted((self.regions, other.regions), key=len)
-        return bool(smaller) and all(
-            index in larger and _csv_name(region.name) == _csv_name(larger[index].name)
-            for index, region in smaller.items()
-        )
+        return bool(smaller) and smaller.keys() <= larger.keys() and self.contradiction(other) is None
 
     def contradiction(self, other: AtlasTable) -> str | None:
-        """Say why two tables cannot be of one atlas; None if they can be, or one is empty."""
+        """Say why two tables cannot be of one atlas; None if they can be, or one is empty.
+
+        Names are compared as CATNIP writes them into its CSVs.
+        """
         shared = sorted(self.regions.keys() & other.regions.keys())
         if not shared and self.regions and other.regions:
             return "they have no region in common"

@@ -99,10 +99,14 @@ def other_counts(
     """
     known = {row.index: row for row in uncorrected}
     pairs = [(row, known[row.index]) for row in corrected if not row.is_excluded and row.index in known]
+
+    def differ(one: int | None, other: int | None) -> bool:
+        return None not in (one, other) and one != other
+
     return [
         (row, other)
         for row, other in pairs
-        if (row.cell_count, row.label_volume) != (other.cell_count, other.label_volume)
+        if differ(row.cell_count, other.cell_count) or differ(row.label_volume, other.label_volume)
     ]
 
 

@@ -40,23 +40,27 @@ def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Pa
 def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
     """Raise DatasetError if a person changed the name of a region in an atlas table of the dataset.
 
-    Counts and cells have the names that CATNIP wrote. Only a table that was edited is compared, and only with counts
-    that were not.
+    Counts and cells have the names that CATNIP wrote. One finished run of each atlas is compared, whose counts are
+    intact. After an interruption none is: counts may be new already, and names old.
     """
     checksums = read_checksums(dataset)
     if checksums is None or not checksums.is_intact:
         return
 
-    def is_edited(path: Path) -> bool:
-        return file_sha256(path) != checksums.files.get(path.relative_to(dataset).as_posix())
+    def is_intact(path: Path) -> bool:
+        return file_sha256(path) == checksums.files.get(path.relative_to(dataset).as_posix())
 
+    checked = set[str]()
     for key, run in sorted(provenance.runs.items()):
-        path = dataset / DERIVATIVE / (run.atlas_table or "")
-        if run.atlas_table is None or not path.is_file() or not is_edited(path):
+        if run.unfinished or run.atlas_table is None or run.atlas_table in checked:
             continue
-        counts = [table for table in tables_of_counts(dataset, run=key) if not is_edited(table)]
+        path = dataset / DERIVATIVE / run.atlas_table
+        counts = next(filter(is_intact, tables_of_counts(dataset, run=key)), None)
         written = read_written_table(path)
-        if written is not None and (difference := counted_regions(counts[:1]).contradiction(written)):
+        if written is None or counts is None:
+            continue
+        checked.add(run.atlas_table)
+        if difference := counted_regions([counts]).contradiction(written):
             raise DatasetError(
                 f"{path}: names a region otherwise than the counts of {key} ({difference}); all tables of a dataset "
                 "name regions as CATNIP does, so correct the name (other columns may be yours), or remove the file to "
@@ -64,10 +68,10 @@ def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
             )
 
 
-def refuse_other_atlas(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> None:
-    """Raise UsageError if a run has another atlas than before, and labels or counts of the earlier one would stay.
+def changed_atlases(dataset: Path, provenance: Provenance, runs: Sequence[RunTasks]) -> Iterator[str]:
+    """Warn of runs that have another atlas than before.
 
-    They stay if their source is gone or has a problem.
+    Raises UsageError if labels or counts of the earlier one would stay, because their source is gone or has a problem.
     """
     for run in runs:
         record = provenance.runs.get(str(run.name))
@@ -88,6 +92,10 @@ def refuse_other_atlas(dataset: Path, provenance: Provenance, runs: Sequence[Run
                 f"{format_list(kept)} are gone or have problems; bring them back, or take the animal out first "
                 f"(package -o DATASET --remove {run.subject})"
             )
+        yield (
+            f"{run.run.folder}: has another atlas than when it was packaged ({difference}); its regions get the names "
+            "of its counts, and edits of its atlas table are not kept"
+        )
 
 
 def _other_atlas(dataset: Path, record: RunRecord, run: RunTasks) -> str | None:

@@ -22,7 +22,7 @@ from catnip2bids.enums import DEFAULT_STAIN
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import first_problems, format_choices, format_count, format_list
 from catnip2bids.leftovers import ignored, leftovers_below
-from catnip2bids.packaging.atlas_checks import atlas_warnings, refuse_other_atlas, refuse_renamed_regions
+from catnip2bids.packaging.atlas_checks import atlas_warnings, changed_atlases, refuse_renamed_regions
 from catnip2bids.packaging.earlier_choices import take_over_choices
 from catnip2bids.packaging.existing_dataset import (
     check_checksums,
@@ -126,6 +126,7 @@ def run_preflight(
     atlases = AtlasTables(dataset, provenance, given=atlas)
     tasks = tuple(plan_tasks(run, plan, settings, atlases, provenance.runs) for run, plan in checked)
     _check_dataset(dataset, provenance, tasks, settings)
+    warnings += changed_atlases(dataset, provenance, tasks)
     warnings += changed_voxel_sizes(tasks, provenance, given, settings)
     warnings += atlas_warnings(tasks, atlas, settings.atlas_table)
     warnings += task_warnings(tasks, provenance)
@@ -169,7 +170,6 @@ def _check_dataset(dataset: Path, provenance: Provenance, runs: Sequence[RunTask
     if not settings.overwrite:
         check_checksums(dataset, provenance)
     refuse_renamed_regions(dataset, provenance)
-    refuse_other_atlas(dataset, provenance, runs)
     check_counts(dataset, [dataset / target for run in runs for target in run.rewritten_counts(provenance)])
 
 

@@ -119,7 +119,8 @@ def share(
     provenance = read_provenance(dataset)
     check_checksums(dataset, provenance)
     if unfinished := provenance.unfinished_runs:
-        raise UsageError(f"{dataset}: packaging of {format_list(unfinished)} was interrupted; package again first")
+        what = f"packaging of {format_list(unfinished)} was interrupted"
+        raise UsageError(f"{dataset}: {what}; package again first, or take the animal out")
     if _is_blocked(url, client):
         progress.warning(f"{url}: browsers let a page of https load files of https only; use a server with https")
     problems: list[str] = []

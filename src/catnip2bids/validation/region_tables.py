@@ -153,8 +153,8 @@ def check_corrected_counts(tree: Tree) -> Iterator[Finding]:
         uncorrected = file.with_name(file.name.replace("desc-FRSTsegcorrected", "desc-FRSTseg"))
         numbers = {row.get("index"): _counted(row) for row in rows_of(tree.root / uncorrected)}
         for row in rows_of(tree.root / file):
-            found, expected = _counted(row), numbers.get(row.get("index"))
-            if expected is not None and found not in (expected, (_UNKNOWN, _UNKNOWN)):
+            found, expected = _counted(row), numbers.get(row.get("index"), (_UNKNOWN, _UNKNOWN))
+            if any(_UNKNOWN not in pair and pair[0] != pair[1] for pair in zip(found, expected, strict=True)):
                 what = f"has {' cells in '.join(found)} voxels for {row['index']}, and {uncorrected.name} has"
                 remedy = "exclude the table that is of another run or threshold in the plan, and package again"
                 yield our_error("COUNTS_CORRECTED", file, f"{what} {' in '.join(expected)}; {remedy}")

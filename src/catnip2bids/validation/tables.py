@@ -6,6 +6,7 @@ Invariant: a table that cannot be read has one finding that says so, and no othe
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -137,7 +138,7 @@ def check_ages(tree: Tree) -> Iterator[Finding]:
     file = ROOT / "participants.tsv"
     for row in rows_of(tree.root / file):
         age = row.get("age", "").strip()
-        if age.startswith("-"):
+        if re.fullmatch(r"-[0-9.]*[1-9][0-9.]*", age):
             what = f"says age {age} of {row.get('participant_id')}, but no age is negative; write weeks, or n/a"
             yield our_error("PARTICIPANTS_AGE", file, what)
 

@@ -82,10 +82,10 @@ class _Corrected:
             rows, others = read_counts(self.table), read_counts(self.uncorrected)
         except SourceError as error:
             return CountsVerdict(name, 0, (), str(error).removeprefix(f"{self.table}: "))
-        different = other_counts(rows, others)
+        different, known = other_counts(rows, others), {row.index for row in others if row.cell_count is not None}
         return CountsVerdict(
             table=name,
-            n_regions=sum(row.cell_count is not None for row in rows),
+            n_regions=sum(row.cell_count is not None and row.index in known for row in rows),
             differences=tuple(
                 CountDifference(index=row.index, catnip=row.cell_count, found=other.cell_count)
                 for row, other in different
@@ -94,8 +94,9 @@ class _Corrected:
             volumes=tuple(
                 VolumeDifference(row.index, catnip=row.label_volume or 0, found=other.label_volume or 0)
                 for row, other in different
-                if row.label_volume != other.label_volume
+                if None not in (row.label_volume, other.label_volume) and row.label_volume != other.label_volume
             ),
+            not_compared=tuple(sorted(row.index for row in rows if row.cell_count and row.index not in known)),
         )
 
 
