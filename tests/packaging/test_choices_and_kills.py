@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from catnip2bids import make_plan, package, restore, scan, verify
+from catnip2bids import make_plan, package, remove_animal, restore, scan, share, verify
 from catnip2bids.bids.provenance import Choice, read_provenance
 from catnip2bids.catnip.component_type import Action
+from catnip2bids.packaging import package_runs, removal
 from catnip2bids.packaging.run_packager import RunPackager
 from catnip2bids.plan import Plan
 from edited_plans import edited
 from runs import (
+    FLOX,
+    KO,
     KO_PREFIX,
     images_of,
     level,
@@ -216,3 +221,37 @@ def test_pages_that_a_person_wrote_stay(tmp_path: Path) -> None:
     package([tmp_path / "source"], out, settings())
     assert page.exists()
     assert (level(out / f"sub-45670ko/micr/{KO_PREFIX}_SPIM.ome.zarr") == source_planes(run / "640_N4")).all()
+
+
+def ending_before_checksums(monkeypatch: pytest.MonkeyPatch, module: ModuleType, command: Callable[[], object]) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(module, "write_checksums", stop)
+        with pytest.raises(KeyboardInterrupt):
+            command()
+
+
+def test_a_removed_image_is_not_missed_if_the_command_ended_before_its_checksums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    write_l0(source, KO)
+    package([source], out, settings())
+    plan = edited(source, FRST, Action.EXCLUDE, "too dim")
+    ending_before_checksums(monkeypatch, package_runs, lambda: package([source], out, settings(), plan))
+    share(out, "https://data.example.org/dataset")
+    assert verify(out).ok
+
+
+def test_a_removed_animal_is_not_missed_if_the_command_ended_before_its_checksums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    write_l0(source, KO)
+    write_l0(source, FLOX)
+    package([source], out, settings())
+    ending_before_checksums(monkeypatch, removal, lambda: remove_animal(out, "45925floxed", report=False))
+    package([source / KO], out, settings())
+    assert verify(out).ok

@@ -14,8 +14,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catnip2bids.atomic_write import too_long
-from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, file_sha256, read_checksums
-from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, sidecar_of, tables_of_counts
+from catnip2bids.bids.checksums import CHECKSUMS, are_set_aside, file_sha256, read_checksums, set_checksums_aside
+from catnip2bids.bids.dataset_paths import (
+    CELLS_ENDING,
+    COUNTS,
+    DERIVATIVE,
+    UNCOUNTED_ENDING,
+    sidecar_of,
+    tables_of_counts,
+)
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import FOLDER, MOST_BYTES, MOST_PARTS, PLAN, PROVENANCE, Provenance
 from catnip2bids.bids.tables import Row, read_rows
@@ -224,3 +231,28 @@ def _check_folders(dataset: Path, runs: Sequence[RunTasks]) -> None:
                 f"{other}: and {path}, which is to be written, are the same name on macOS and Windows; rename it, or "
                 "take the animal out with package --remove"
             )
+
+
+def set_aside(dataset: Path, provenance: Provenance, *, is_new: bool = False) -> dict[str, str]:
+    """Set the checksums aside, as `set_checksums_aside` does, and return them.
+
+    After an interrupted command, those of files that it removed are left out: files that are gone, and that provenance
+    does not name any more.
+    """
+    was_interrupted, checksums = are_set_aside(dataset), dict(set_checksums_aside(dataset, is_new=is_new))
+    if not was_interrupted:
+        return checksums
+    named = set(map(PurePosixPath, provenance.all_images()))
+    named |= {hashes_path(image) for image in named}
+    named |= {PurePosixPath(found.target) for found in provenance.decisions if found.target is not None}
+    for key, run in provenance.runs.items():
+        named |= set(provenance.copies_of(key).values())
+        for table in map(PurePosixPath, run.cells):
+            named |= {table, table.with_name(table.name.replace(CELLS_ENDING, UNCOUNTED_ENDING))}
+
+    def is_named(file: PurePosixPath) -> bool:
+        return file in named or not named.isdisjoint(file.parents)
+
+    return {
+        file: sha256 for file, sha256 in checksums.items() if is_named(PurePosixPath(file)) or (dataset / file).exists()
+    }

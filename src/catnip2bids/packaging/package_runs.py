@@ -26,7 +26,7 @@ from catnip2bids.atomic_write import (
     unfinished_outputs,
     write_text,
 )
-from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import write_checksums
 from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
@@ -35,6 +35,7 @@ from catnip2bids.errors import Catnip2bidsError, DatasetError, NoSpaceError, Wri
 from catnip2bids.formatting import format_bytes
 from catnip2bids.locks import locked
 from catnip2bids.packaging.estimate_size import expected_result
+from catnip2bids.packaging.existing_dataset import set_aside
 from catnip2bids.packaging.images import make_image
 from catnip2bids.packaging.label_names import write_label_names
 from catnip2bids.packaging.metadata import Metadata
@@ -152,7 +153,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.versions = add_to_history(provenance, provenance.command).versions
             provenance.save(dataset)
             remove_links_after_interruption(log)
-            checksums = set_checksums_aside(dataset, is_new=not known.decisions)
+            checksums = set_aside(dataset, known, is_new=not known.decisions)
             _make_images(preflight, packagers, missing, scheduler, checksums)
         with raising_exit_code_1():
             for packager in packagers:

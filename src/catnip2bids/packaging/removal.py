@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import raising_write_errors, refuse_unwritable, remove, write_text
-from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import write_checksums
 from catnip2bids.bids.dataset_paths import COUNTS, DERIVATIVE, REPORT, SOURCEDATA, tables_of_counts
 from catnip2bids.bids.provenance import FOLDER, PLAN, Provenance, RunRecord, provenance_of
 from catnip2bids.bids.tables import remove_rows
@@ -19,7 +19,7 @@ from catnip2bids.documents import refuse_foreign
 from catnip2bids.enums import Naming
 from catnip2bids.errors import UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.existing_dataset import check_checksums, check_counts, check_existing
+from catnip2bids.packaging.existing_dataset import check_checksums, check_counts, check_existing, set_aside
 from catnip2bids.packaging.images import remove_image
 from catnip2bids.packaging.label_names import write_label_names
 from catnip2bids.packaging.metadata import Metadata
@@ -111,7 +111,7 @@ def _refuse_removal(dataset: Path, provenance: Provenance, subject: str) -> None
 def _remove(dataset: Path, provenance: Provenance, subject: str, log: PackageLog) -> None:
     """Remove the animal, or finish its removal if provenance does not have it any more."""
     remove_links_after_interruption(log)
-    checksums, before = set_checksums_aside(dataset), provenance.model_copy(deep=True)
+    checksums, before = set_aside(dataset, provenance), provenance.model_copy(deep=True)
     removed = {key: run for key, run in provenance.runs.items() if run.subject == subject}
     provenance.runs = {key: run for key, run in provenance.runs.items() if key not in removed}
     provenance.decisions = [decision for decision in provenance.decisions if decision.run not in removed]

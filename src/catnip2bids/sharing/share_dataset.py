@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from catnip2bids.atomic_write import atomic_output, raising_write_errors
-from catnip2bids.bids.checksums import set_checksums_aside, write_checksums
+from catnip2bids.bids.checksums import write_checksums
 from catnip2bids.bids.dataset_paths import NEUROGLANCER
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
 from catnip2bids.bids.tables import Table
 from catnip2bids.documents import refuse_foreign
 from catnip2bids.errors import SourceError, UsageError
 from catnip2bids.formatting import format_count, format_list
-from catnip2bids.packaging.existing_dataset import check_checksums
+from catnip2bids.packaging.existing_dataset import check_checksums, set_aside
 from catnip2bids.packaging.package_runs import locked_if_unchanged
 from catnip2bids.packaging.shared_links import LINKS, LINKS_COLUMNS
 from catnip2bids.paths import safe_path
@@ -133,7 +133,7 @@ def share(
                 links.append(Link(scene.sample, scene.title, f"{client}/#!{url}/{NEUROGLANCER}/{state}"))
             _write(folder / LINKS, Table(LINKS_COLUMNS, tuple(asdict(link) for link in links)).to_tsv().encode())
             _write(folder / "README.md", _README.format(url=url).encode())
-            checksums = set_checksums_aside(dataset)
+            checksums = set_aside(dataset, provenance)
         write_checksums(dataset, checksums, [NEUROGLANCER])
     for problem in problems:
         progress.problem(problem)
