@@ -15,7 +15,7 @@ from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, may_have_same_tab
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.region_tables import counted_regions, fits, read_written_table
+from catnip2bids.packaging.region_tables import counted_regions, fits, read_written_table, stored_regions
 from catnip2bids.packaging.tasks import RunTasks
 
 
@@ -55,12 +55,12 @@ def refuse_renamed_regions(dataset: Path, provenance: Provenance) -> None:
         if run.unfinished or run.atlas_table is None or run.atlas_table in checked:
             continue
         path = dataset / DERIVATIVE / run.atlas_table
-        counts = next(filter(is_intact, tables_of_counts(dataset, run=key)), None)
+        counted = stored_regions(filter(is_intact, tables_of_counts(dataset, run=key)))
         written = read_written_table(path)
-        if written is None or counts is None:
+        if written is None or not counted.regions:
             continue
         checked.add(run.atlas_table)
-        if difference := counted_regions([counts]).contradiction(written):
+        if difference := counted.contradiction(written):
             raise DatasetError(
                 f"{path}: names a region otherwise than the counts of {key} ({difference}); all tables of a dataset "
                 "name regions as CATNIP does, so correct the name (other columns may be yours), or remove the file to "

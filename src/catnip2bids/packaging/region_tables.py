@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
-from itertools import count
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import make_folder, publish, remove, write_text
@@ -50,7 +50,7 @@ def write_atlas_tables(
         earlier = None
         if run.atlas_table is not None:
             earlier = read_written_table(dataset / DERIVATIVE / run.atlas_table)
-            earlier = earlier or stored_regions(dataset, key)  # of a table that is gone
+            earlier = earlier or stored_regions(tables_of_counts(dataset, run=key))  # of a table that is gone
         table = tables.get(key, earlier)
         if table is not None and earlier is not None and table.same_atlas_as(earlier):
             table = table.merged_with(earlier)
@@ -153,10 +153,10 @@ def counted_regions(counts: Iterable[Path]) -> AtlasTable:
     return max(tables, key=lambda table: len(table.regions), default=AtlasTable({}))
 
 
-def stored_regions(dataset: Path, run: str) -> AtlasTable:
-    """Return the regions of the counts of a run in the dataset; none if it has no counts, or they are damaged."""
+def stored_regions(counts: Iterable[Path]) -> AtlasTable:
+    """Return the regions of the first of some tables of counts in the dataset; none without one, or if it is damaged."""
     try:
-        return counted_regions(tables_of_counts(dataset, run=run)[:1])
+        return counted_regions(islice(counts, 1))
     except SourceError:
         return AtlasTable({})
 
