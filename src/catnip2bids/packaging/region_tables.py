@@ -154,7 +154,7 @@ def counted_regions(counts: Iterable[Path]) -> AtlasTable:
 
 
 def stored_regions(counts: Iterable[Path]) -> AtlasTable:
-    """Return the regions of the first of some tables of counts in the dataset; none without one, or if it is damaged."""
+    """Return the regions of the first of some stored tables of counts; none without one, or if it is damaged."""
     try:
         return counted_regions(islice(counts, 1))
     except SourceError:
