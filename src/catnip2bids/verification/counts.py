@@ -1,7 +1,7 @@
 """Check CATNIP's counts: count cells and voxels of each region again in the images of a dataset, and compare.
 
 Invariant: a region is confirmed only if exactly as many cells were found as CATNIP's table says, and its volume fits
-the masked labels.
+the masked labels. A corrected table is confirmed if it only leaves out regions of the uncorrected one.
 """
 
 from __future__ import annotations
