@@ -24,9 +24,10 @@ from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
-from catnip2bids.engine.memory import keep_free_memory, keep_free_memory_together
+from catnip2bids.engine.memory import Resources, keep_free_memory, keep_free_memory_together
 from catnip2bids.engine.work_units import StoppedError
 from catnip2bids.errors import WorkerError
+from catnip2bids.volume.zarr import decode_in_one_thread
 
 _PRELOADED: tuple[str, ...] = (
     ("catnip2bids.engine.work_units", "catnip2bids.engine.sequential_writer", "tensorstore")
@@ -61,8 +62,16 @@ def raising_worker_errors() -> Iterator[None]:
         ) from error
 
 
+def prepare_processes(resources: Resources, n_bytes: int) -> None:
+    """Start what starts worker processes, if pixels of so many bytes will need them: its imports take a while."""
+    if resources.executor is None and resources.n_threads > 1 and is_worth_processes(n_bytes):
+        with suppress(OSError, NotImplementedError):  # a pool will have threads instead
+            _start_fork_server()
+
+
 def _start_fork_server() -> None:
     """Start the fork server with Ctrl-C blocked: it ignores that only after its imports, and would show a traceback."""
+    multiprocessing.set_forkserver_preload(list(_PRELOADED))
     resource_tracker.ensure_running()  # the fork server needs it, and starting it ends the blocking
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -81,7 +90,6 @@ class ProcessPool(ProcessPoolExecutor):
 
     def __init__(self, n_processes: int, kept_bytes: int = 0) -> None:
         context = _Context()
-        context.set_forkserver_preload(list(_PRELOADED))
         _start_fork_server()  # it imports while this process goes on
         self.error: BaseException | None = None  # of a callback
         self._callbacks: list[Callable[[int], None]] = []
@@ -148,6 +156,7 @@ def _start_worker(writer: Connection, stopping: Any, kept_bytes: int) -> None:
     _WORKER.writer, _WORKER.stopping = writer, stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes of a command
     keep_free_memory_together()
+    decode_in_one_thread()
     if kept_bytes:
         keep_free_memory(kept_bytes)
     Thread(target=_end_with_parent, name="parent", daemon=True).start()

@@ -23,7 +23,7 @@ from catnip2bids.catnip.counts import read_counts
 from catnip2bids.catnip.log import RunLog, read_log
 from catnip2bids.catnip.run_name import parse_run_name
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources, own_resources
-from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes
+from catnip2bids.engine.process_pool import WORKER_BYTES, is_worth_processes, prepare_processes
 from catnip2bids.errors import ReadError, SourceError, UsageError, unreadable
 from catnip2bids.formatting import format_choices, format_shape
 from catnip2bids.leftovers import unfinished_copies
@@ -36,6 +36,7 @@ from catnip2bids.volume import (
     inspect_slices,
     inspect_stack,
     label_values,
+    pixel_bytes,
     read_planes,
     slice_files,
 )
@@ -142,7 +143,11 @@ def _inspect_all(entries: Sequence[Entry], resources: Resources, progress: Progr
     n_fitting = (resources.memory_bytes - OVERHEAD_BYTES) // (WORKER_BYTES + _ENTRY_BYTES)
     n_processes = min(n_fitting, resources.n_threads)
     if resources.executor is not None or n_processes < 2 or not is_worth_processes(n_bytes):
-        yield from map(_with_checked_labels, map(_inspected, announced()))
+        n_pixel_bytes = 0
+        for entry in map(_inspected, announced()):
+            n_pixel_bytes += pixel_bytes(entry.volume) if entry.volume else 0
+            prepare_processes(resources, n_pixel_bytes)  # for those who read the pixels next
+            yield _with_checked_labels(entry)
         return
     here = Resources(n_processes, resources.memory_bytes)
     with BoundedMap(here, _ENTRY_BYTES, n_bytes=n_bytes, about="the scan") as readers:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from catnip2bids.volume.zarr.chunk_grid import ChunkGrid, read_chunk_grid
 
 _MOST_CHUNKS_AT_ONCE = 2**16
 """Reading more of them with one call takes more memory for their bookkeeping than for pixels."""
+_one_thread = Event()
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,20 @@ def open_array(path: Path, level: str) -> ZarrArray:
         raise as_source_error(error, path, f"its array {level}") from error
 
 
+def decode_in_one_thread() -> None:
+    """Decode in one thread from now on: for a worker process, beside which others use the other processors."""
+    _one_thread.set()
+
+
 @cache
 def _context() -> Any:
     """Return a context without a cache: decoded chunks are kept in a `SlabCache`."""
     import tensorstore as ts
 
-    return ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+    spec: dict[str, Any] = {"cache_pool": {"total_bytes_limit": 0}}
+    if _one_thread.is_set():
+        spec |= {"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}}
+    return ts.Context(spec)
 
 
 def os_error_in(error: Exception) -> OSError | None:
