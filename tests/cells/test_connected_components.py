@@ -15,6 +15,7 @@ from scipy import ndimage
 from catnip2bids.cells import connected_components as module
 from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import Box, CellImages, find_components
+from catnip2bids.cells.joining import Zyx
 from catnip2bids.engine import Resources
 from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from in_memory import VolumeInMemory
@@ -96,6 +97,23 @@ def test_components_do_not_depend_on_blocks(block_voxels: int, seed: int, densit
         found = found_in(np.where(inside, 255, 0).astype(np.uint8), labels, mask, n_labelled=n_labelled)
     assert described(found) == expected(inside, labels * mask)
     assert n_labelled == Counter((labels * mask).ravel().tolist())
+
+
+@pytest.mark.parametrize("has_volumes", [False, True])
+@given(seed=st.integers(0, 10**6), block=st.tuples(*[st.integers(1, 6)] * 3), density=st.sampled_from([0.1, 0.3, 0.8]))
+@settings(max_examples=25, deadline=None)
+def test_components_are_joined_across_all_faces(has_volumes: bool, seed: int, block: Zyx, density: float) -> None:
+    random = np.random.default_rng(seed)
+    shape = tuple(random.integers(1, 14, 3))
+    values = np.where(random.random(shape) < density, 255, 0).astype(np.uint8)
+    if has_volumes:
+        values[random.random(shape) < 0.5] //= 2
+    labels = random.integers(0, 3, shape).astype(np.uint16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_block_shape", lambda _: tuple(map(min, block, shape)))
+        found = found_in(values, labels, has_volumes=has_volumes)
+    inside = values == 255
+    assert sorted(described(found)) == sorted(expected(inside, labels, values if has_volumes else None))
 
 
 @pytest.mark.parametrize("block_voxels", [16, 10**6])

@@ -100,7 +100,9 @@ def _decimals(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Write numbers with two decimals as characters, filled up to the same length, (n, length)."""
     if not (np.abs(values) < _TOO_LARGE).all():
         raise ValueError(f"not all places are numbers below {_TOO_LARGE:.0g}")
-    hundredths = np.rint(values * 100).astype(np.int64)
+    hundredths = np.rint(values * 100)
+    # NumPy divides short integers twice as fast
+    hundredths = hundredths.astype(np.int32 if (np.abs(hundredths) < 2**31).all() else np.int64)
     rest = np.abs(hundredths)
     digits: list[npt.NDArray[np.uint8]] = []
     filling = np.uint8(ord(_FILLING))

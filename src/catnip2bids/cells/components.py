@@ -33,16 +33,16 @@ class Components:
 
     def take(self, is_chosen: npt.NDArray[np.bool_]) -> Components:
         """Return the chosen components."""
-        pairs = np.flatnonzero(is_chosen[self.owner])
+        chosen, pairs = np.flatnonzero(is_chosen), np.flatnonzero(is_chosen[self.owner])
         return Components(
-            n_voxels=self.n_voxels[is_chosen],
-            sums=self.sums[is_chosen],
-            low=self.low[is_chosen],
-            high=self.high[is_chosen],
-            value=self.value[is_chosen],
-            owner=(np.cumsum(is_chosen) - 1)[self.owner[pairs]],
-            label=self.label[pairs],
-            n_labelled=self.n_labelled[pairs],
+            n_voxels=self.n_voxels.take(chosen),
+            sums=self.sums.take(chosen, axis=0),
+            low=self.low.take(chosen, axis=0),
+            high=self.high.take(chosen, axis=0),
+            value=self.value.take(chosen),
+            owner=(np.cumsum(is_chosen) - 1).take(self.owner.take(pairs)),
+            label=self.label.take(pairs),
+            n_labelled=self.n_labelled.take(pairs),
         )
 
 

@@ -1,14 +1,14 @@
 """Find the 18-connected components of a segmentation, and the atlas labels of their voxels, block by block.
 
 Invariant: which components are found does not depend on how the volume is divided into blocks, only their order does.
-Components at the border of a block are joined by their voxels there, and these alone wait for the rest of their layer.
+Components at the border of a block are joined by their runs there, and these alone wait for the rest of their layer.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -19,7 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.cells.components import Components, Integers, first_of_equal, no_components, summed_pairs
-from catnip2bids.cells.joining import JOINED, Block, Border, Joining, Zyx, no_border, padded_index
+from catnip2bids.cells.joining import (
+    JOINED,
+    X_HIGH,
+    X_LOW,
+    Y_HIGH,
+    Y_LOW,
+    Z_HIGH,
+    Z_LOW,
+    Block,
+    Border,
+    Joining,
+    Zyx,
+    no_border,
+    padded_index,
+)
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
 from catnip2bids.errors import SourceError
 from catnip2bids.volume import Volume, read_block
@@ -62,7 +76,7 @@ class _Found(Generic[Summary]):
     """The components of a block, with labels and coordinates of the whole image."""
 
     complete: Summary  # of the components that end in the block
-    growing: Components  # those that own the voxels of the border
+    growing: Components  # those that own the runs of the border
     border: Border
     boxes: dict[int, Box]
     n_labelled: dict[int, int]  # voxels of each label
@@ -186,7 +200,7 @@ def _find_in_block(images: CellImages, summarize: Callable[[Components], Summary
 
 @dataclass(frozen=True)
 class _Runs:
-    """Parts of rows (along x) of a block whose voxels have the same component and label.
+    """Parts of rows (along x) of a block whose voxels have the same component and label, as long as possible.
 
     They are sorted by component, and those of a component are in C order.
     """
@@ -222,28 +236,20 @@ def _runs(
 
 
 def _border(runs: _Runs, values: npt.NDArray[Any], block: Block, shape: Zyx) -> Border:
-    """Return the voxels inside cells in the faces between a block and the others of an image, each once."""
-
-    def in_faces(low: Sequence[Places], high: Sequence[Places]) -> Integers:
-        """Return the indices of what reaches from `low` to `high`, and into a face."""
-        found = np.zeros(len(low[0]), np.bool_)
-        for least, largest, side, n in zip(low, high, block, shape, strict=True):
-            if side.start > 0:
-                found |= least == 0
-            if side.stop < n:
-                found |= largest == side.stop - side.start - 1
-        return np.flatnonzero(found)
-
+    """Return the runs of a block that reach into the faces between it and the others of an image."""
     z, y, x = runs.places
-    near = in_faces((z, y, x), (z, y, x + runs.length - 1))
-    length = runs.length[near]
-    z, y, x, owner = (array[near].repeat(length) for array in (z, y, x, runs.owner))  # of each voxel of these runs
-    x += np.arange(len(x)) - (np.cumsum(length) - length).repeat(length)
-    found = in_faces((z, y, x), (z, y, x))
-    places = np.stack([z[found], y[found], x[found]], axis=1)
-    value = values[tuple(places.T)]
-    index = padded_index(places + _corner(block), shape)
-    return Border(index, owner[found].astype(np.int64), value.astype(np.int64))
+    reach = (z, z, Z_LOW, Z_HIGH), (y, y, Y_LOW, Y_HIGH), (x, x + runs.length - 1, X_LOW, X_HIGH)
+    found = np.zeros(len(z), np.uint8)
+    for (least, largest, low, high), side, n in zip(reach, block, shape, strict=True):
+        if side.start > 0:
+            found |= (least == 0) * np.uint8(low)
+        if side.stop < n:
+            found |= (largest == side.stop - side.start - 1) * np.uint8(high)
+    near = np.flatnonzero(found != 0)
+    z, y, x = z[near], y[near], x[near]
+    index = padded_index(np.stack([z, y, x], axis=1) + _corner(block), shape)
+    owner, value = runs.owner[near].astype(np.int64), values[z, y, x].astype(np.int64)
+    return Border(index, runs.length[near], owner, value, found[near])
 
 
 def _corner(block: Block) -> Integers:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catnip2bids.catnip.log import RunLog
-from catnip2bids.cells.components import Components, Integers
+from catnip2bids.cells.components import Components, Integers, first_of_equal
 from catnip2bids.cells.connected_components import Box
 from catnip2bids.cells.joining import Zyx
 from catnip2bids.formatting import format_count
@@ -219,7 +219,7 @@ def _most_frequent_label(components: Components) -> tuple[Integers, Integers]:
     """Return the most frequent label of each component, the smallest of several, and how many voxels have it."""
     best, n_best = np.zeros(len(components), np.int64), np.zeros(len(components), np.int64)
     owner = components.owner
-    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    firsts = first_of_equal(owner)
     n_best[owner[firsts]] = np.maximum.reduceat(components.n_labelled, firsts)
     found = np.flatnonzero(components.n_labelled == n_best[owner])[::-1]  # the smallest of several labels comes last
     best[owner[found]] = components.label[found]

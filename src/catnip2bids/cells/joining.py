@@ -1,7 +1,7 @@
 """Join the components of neighbouring blocks of a segmentation.
 
 Invariant: memory holds only the components of one layer of blocks that may go on in other blocks, the pairs of them
-that touch, the voxels at the borders of one row of blocks, and those of the last plane of the layer.
+that touch, the runs at the borders of one row of blocks, and those of the last plane of the layer.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from catnip2bids.cells.components import Components, Integers, concatenated, merged, no_components
+from catnip2bids.cells.components import Components, Integers, concatenated, first_of_equal, merged, no_components
 from catnip2bids.errors import NotEnoughMemoryError
 from catnip2bids.formatting import format_bytes_up
 
@@ -22,23 +23,43 @@ Block = tuple[slice, slice, slice]
 """The part of an image between slices along z, y and x."""
 JOINED = 0.25
 """Part of the memory in which components of several blocks are joined."""
-_COMPONENT_BYTES, _BORDER_VOXEL_BYTES, _PAIR_BYTES = 500, 100, 64
-"""Memory for a component, a voxel at a border, and two components that touch, while they are joined."""
-_AFTER = [((0, 0, 1), 1), ((0, 1, -1), 3), ((1, -1, 0), 1), ((1, 0, -1), 3), ((1, 1, 0), 1)]
-"""The neighbours of a voxel in an 18-neighbourhood that come after it: steps (z, y, x) to one, and how many along x."""
+_COMPONENT_BYTES, _RUN_BYTES, _PAIR_BYTES = 500, 150, 64
+"""Memory for a component, a run at a border, and two components that touch, while they are joined."""
+Z_LOW, Z_HIGH, Y_LOW, Y_HIGH, X_LOW, X_HIGH = (1 << bit for bit in range(6))
+"""Faces of a block, as bits."""
+_TO_KNOWN = np.uint8(Y_LOW | X_LOW | X_HIGH)
+"""Faces to blocks of the same row and of the row before; those beyond the others come later."""
+_AFTER = [
+    ((0, 0, 1), 1, X_HIGH),
+    ((0, 1, -1), 3, Y_HIGH | X_LOW | X_HIGH),
+    ((1, -1, 0), 1, Z_HIGH | Y_LOW),
+    ((1, 0, -1), 3, Z_HIGH | X_LOW | X_HIGH),
+    ((1, 1, 0), 1, Z_HIGH | Y_HIGH),
+]
+"""The neighbours of a voxel in an 18-neighbourhood that come after it.
+
+Each has the step (z, y, x) to the first of some neighbours along x, how many they are, and which faces they may cross.
+"""
 
 
 @dataclass(frozen=True)
 class Border:
-    """Voxels through which components may go on in other blocks."""
+    """Runs of voxels along x through which components may go on in other blocks."""
 
-    index: Integers  # of the voxel in the whole image, see `padded_index`
+    index: Integers  # of the first voxel in the whole image, see `padded_index`
+    length: npt.NDArray[np.signedinteger[Any]]
     owner: Integers
     value: Integers  # of the segmentation
+    faces: npt.NDArray[np.uint8]  # bits of the faces of its block that the run reaches, if another block is beyond
 
     def take(self, chosen: Integers | npt.NDArray[np.bool_] | slice) -> Border:
-        """Return some of the voxels."""
-        return Border(self.index[chosen], self.owner[chosen], self.value[chosen])
+        """Return some of the runs."""
+        return Border(*(getattr(self, field.name)[chosen] for field in fields(Border)))
+
+    def in_face(self, face: int) -> Border:
+        """Return the runs that reach a face, and forget the others that they reach."""
+        found = self.take((self.faces & face) != 0)
+        return replace(found, faces=found.faces & np.uint8(face))
 
 
 class Joining:
@@ -57,7 +78,7 @@ class Joining:
         self._last_plane: list[Border] = []
 
     def add(self, components: Components, border: Border) -> None:
-        """Add the components of a block of the row that own voxels of its border."""
+        """Add the components of a block of the row that own runs of its border."""
         self._row.append(replace(border, owner=border.owner + self._n))
         self._parts.append(components)
         self._n += len(components)
@@ -69,13 +90,12 @@ class Joining:
         self._row.clear()
         rows_near = [[planes.start - 1, rows.start - 1, 0], [planes.start - 1, rows.stop + 1, 0]]
         start, stop = np.searchsorted(self._plane_before.index, padded_index(np.array(rows_near), self._shape))
-        near = joined_borders([self._plane_before.take(slice(start, stop)), self._row_before, row])
+        to_known = replace(row, faces=row.faces & _TO_KNOWN)
+        near = joined_borders([self._plane_before.take(slice(start, stop)), self._row_before, to_known])
         self._check_memory(len(near.index), rows.stop)
         self._touching.append(_touching(near.take(np.argsort(near.index)), self._shape))
-        n_rows, n_columns = self._shape[1] + 2, self._shape[2] + 2
-        z, y = np.divmod(row.index // n_columns, n_rows)
-        self._row_before = row.take(y == rows.stop - 1)
-        self._last_plane.append(row.take(z == planes.stop - 1))
+        self._row_before = row.in_face(Y_HIGH)
+        self._last_plane.append(row.in_face(Z_HIGH))
 
     def join_layer(self, last_plane: int) -> Components:
         """Return the components of a layer that end before its last plane, or end with the image."""
@@ -88,11 +108,11 @@ class Joining:
         self._begin_layer(joined.take(is_open), border)
         return joined.take(~is_open)
 
-    def _check_memory(self, n_voxels: int, n_rows: int) -> None:
+    def _check_memory(self, n_runs: int, n_rows: int) -> None:
         """Raise NotEnoughMemoryError if joining the first `n_rows` rows of a layer takes too much memory."""
-        n_voxels += sum(len(border.index) for border in self._last_plane)
+        n_runs += sum(len(border.index) for border in self._last_plane)
         n_pairs = sum(map(len, self._touching))
-        n_bytes = n_voxels * _BORDER_VOXEL_BYTES + n_pairs * _PAIR_BYTES + self._n * _COMPONENT_BYTES
+        n_bytes = n_runs * _RUN_BYTES + n_pairs * _PAIR_BYTES + self._n * _COMPONENT_BYTES
         if n_bytes > self._most_bytes:
             needed = format_bytes_up(math.ceil(n_bytes * self._shape[1] / n_rows / JOINED))
             raise NotEnoughMemoryError(
@@ -102,13 +122,13 @@ class Joining:
 
 
 def no_border() -> Border:
-    """Return a border without voxels."""
+    """Return a border without runs."""
     nothing = np.empty(0, np.int64)
-    return Border(nothing, nothing, nothing)
+    return Border(nothing, nothing.astype(np.int32), nothing, nothing, nothing.astype(np.uint8))
 
 
 def joined_borders(borders: Sequence[Border]) -> Border:
-    """Return all voxels of one or more borders."""
+    """Return all runs of one or more borders."""
     return Border(*(np.concatenate([getattr(border, field.name) for border in borders]) for field in fields(Border)))
 
 
@@ -120,20 +140,21 @@ def padded_index(places: Integers, shape: Zyx) -> Integers:
 
 
 def _touching(border: Border, shape: Zyx) -> npt.NDArray[np.int64]:
-    """Return the pairs of components that touch each other at voxels in ascending order, each once, (n, 2)."""
-    index, owner, value = border.index, border.owner, border.value
+    """Return the pairs of components of different blocks that touch, each once, (n, 2); indices are ascending."""
+    index, end, owner, value = border.index, border.index + border.length, border.owner, border.value
     pairs, n = [], int(owner.max(initial=0)) + 1
-    for step, n_columns in _AFTER:
-        first = index + int(padded_index(np.array([step]), shape)[0])
-        at = np.searchsorted(index, first)
-        for column in range(n_columns):
-            other = np.minimum(at, len(index) - 1)
-            is_there = index[other] == first + column
-            found, other = np.flatnonzero(is_there), other[is_there]
-            equal = (owner[found] != owner[other]) & (value[found] == value[other])
-            pairs.append(owner[found[equal]] * n + owner[other[equal]])
-            at += is_there
-    return np.stack(np.divmod(np.unique(np.concatenate(pairs)), n), axis=1)
+    for step, n_columns, faces in _AFTER:
+        crossing = np.flatnonzero((border.faces & faces) != 0)
+        first = index[crossing] + int(padded_index(np.array([step]), shape)[0])
+        start = np.searchsorted(end, first, side="right")
+        stop = np.searchsorted(index, first + border.length[crossing] + n_columns - 1)
+        n_near = stop - start
+        one = crossing.repeat(n_near)
+        other = np.arange(len(one)) + (stop - np.cumsum(n_near)).repeat(n_near)
+        equal = (owner[one] != owner[other]) & (value[one] == value[other])
+        pairs.append(owner[one[equal]] * n + owner[other[equal]])
+    found = np.sort(np.concatenate(pairs))
+    return np.stack(np.divmod(found[first_of_equal(found)], n), axis=1)
 
 
 def _roots(n: int, ones: Integers, others: Integers) -> Integers:

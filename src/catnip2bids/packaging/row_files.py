@@ -41,11 +41,11 @@ class RowFiles:
     def add(self, rows: _Rows) -> None:
         """Add the components of a segmentation to both tables."""
         self.add_counted(rows)
-        self.uncounted.write(rows[rows["fate"] != _COUNTED].tobytes())
+        self.uncounted.write(rows.compress(rows["fate"] != _COUNTED).tobytes())
 
     def add_counted(self, rows: _Rows) -> None:
         """Add the components that count."""
-        self.counted.write(rows[rows["fate"] == _COUNTED].tobytes())
+        self.counted.write(rows.compress(rows["fate"] == _COUNTED).tobytes())
 
     def add_uncounted(self, rows: _Rows) -> None:
         """Add the components that do not count, except large ones in a region: CATNIP has counted parts of them."""
