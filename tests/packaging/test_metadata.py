@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from catnip2bids import make_plan, package, scan
+from catnip2bids.enums import Format
 from catnip2bids.validation import Severity
 from catnip2bids.validation.bids import check_bids
 from catnip2bids.validation.cross_checks import cross_check
@@ -65,6 +66,19 @@ def test_fields_of_an_older_version_are_kept_but_for_those_that_follow_from_the_
     edit(tmp_path / "out" / FRST, Description="mine", Sources=["bids::nowhere"], PixelSize=[1, 1, 1])
     assert package(tmp_path / "source", tmp_path / "out", settings()).ok
     assert read_json(tmp_path / "out" / FRST) == {**whole, "Description": "mine"}
+
+
+def test_sources_that_a_person_added_stay_when_the_others_change(tmp_path: Path) -> None:
+    write_l2(tmp_path / "source", only=("N4_masked", "FRST"))
+    assert package(tmp_path / "source", tmp_path / "out", settings()).ok
+    generated = read_json(tmp_path / "out" / FRST)["Sources"]
+    added = "https://example.org/protocol"
+    edit(tmp_path / "out" / FRST, Sources=[added, *generated])
+    for image_format, ending in ((Format.OME_TIFF, ".ome.btf"), (Format.OME_ZARR, ".ome.zarr")):
+        assert package(tmp_path / "source", tmp_path / "out", settings(), image_format=image_format).ok
+        made = read_json(tmp_path / "out" / FRST)["Sources"]
+        assert made == [f"bids:raw:{MICR}/{TODAY_PREFIX}_SPIM{ending}", added]
+    assert made == [*generated, added]
 
 
 def test_a_field_that_contradicts_the_image_is_found_and_generated_again_once_it_is_removed(tmp_path: Path) -> None:

@@ -242,6 +242,8 @@ def write_region_tables(
     `atlases` has the regions of each atlas table, by its name. Returns for each written table whether it has parents.
     """
     before = {run.region_table for run in provenance.runs.values() if run.region_table}
+    # a command that was killed may have written some that provenance does not know
+    before |= {str(folder / path.name) for path in (dataset / folder).glob("atlas-CATNIP*_regions.tsv")}
     names = {atlas: f"{atlas.removesuffix('dseg.tsv')}regions.tsv" for atlas in atlases}
     have_parents = {}
     for atlas, regions in atlases.items():

@@ -48,9 +48,18 @@ def write_sidecars(dataset: Path, run: RunTasks, record: RunRecord) -> None:
         by_person = {
             key: value for key, value in before.items() if key not in _ALWAYS_OURS and (key, value) not in ours.items()
         }
+        if added := _added_sources(by_person.get("Sources"), ours.get("Sources")):
+            by_person["Sources"] = [*fields.get("Sources", []), *added]
         write_json(safe_path(dataset, sidecar), {**fields, **by_person})
         generated[str(sidecar)] = fields
     record.sidecars = dict(sorted(generated.items()))
+
+
+def _added_sources(sources: Any, generated: Any) -> list[Any]:
+    """Return what a person added to generated sources; nothing if the person replaced them."""
+    if not (isinstance(sources, list) and isinstance(generated, list) and all(one in sources for one in generated)):
+        return []
+    return [one for one in sources if one not in generated]
 
 
 def _fields(run: RunTasks, task: ImageTask) -> dict[str, Any]:
