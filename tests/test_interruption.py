@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -65,8 +66,12 @@ with ending_when_interrupted():
 
 
 def ended(script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
-    return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    """Run a script in a process of its own, which Ctrl-C reaches even where tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
