@@ -76,7 +76,12 @@ class Region:
 
 @dataclass(frozen=True)
 class AtlasTable:
-    """The regions of one atlas by ascending index, and its version in CATNIP."""
+    """The regions of one atlas by ascending index, and its version in CATNIP.
+
+    Two tables contradict each other if an id has two names, or if they share none: they are of different atlases. They
+    are surely of the same atlas if, besides, one has all ids of the other. Tables that partly overlap may be either, and
+    are kept apart.
+    """
 
     regions: dict[int, Region]
     version: str | None = None

@@ -148,7 +148,7 @@ def _touching(border: Border, shape: Zyx) -> npt.NDArray[np.int64]:
         first = index[crossing] + int(padded_index(np.array([step]), shape)[0])
         start = np.searchsorted(end, first, side="right")
         stop = np.searchsorted(index, first + border.length[crossing] + n_columns - 1)
-        n_near = stop - start  # runs with a neighbour of each run: those from `start` on
+        n_near = stop - start  # each run touches those from `start` to `stop`
         one = crossing.repeat(n_near)
         other = np.arange(len(one)) + (stop - np.cumsum(n_near)).repeat(n_near)
         equal = (owner[one] != owner[other]) & (value[one] == value[other])
