@@ -78,9 +78,9 @@ class Region:
 class AtlasTable:
     """The regions of one atlas by ascending index, and its version in CATNIP.
 
-    Two tables contradict each other if an id has two names, or if they share none: they are of different atlases. They
-    are surely of the same atlas if, besides, one has all ids of the other. Tables that partly overlap may be either, and
-    are kept apart.
+    Two tables contradict each other if an id has two names, or if they share none: they are of different atlases.
+    They are of the same atlas if they do not, and one has all ids of the other. Tables that partly overlap may be of
+    one atlas or two, and are kept apart.
     """
 
     regions: dict[int, Region]
