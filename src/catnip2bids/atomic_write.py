@@ -206,7 +206,10 @@ def make_link(final: SafePath, to: str) -> None:
 def remove(path: SafePath) -> None:
     """Remove a file or folder if it exists; of a link, remove only the link."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:  # it names the file without its folders
+            raise OSError(error.errno, error.strerror, str(path)) from error
     else:
         path.unlink(missing_ok=True)
 

@@ -419,7 +419,7 @@ def test_counts_that_the_images_contradict_are_not_confirmed(cohort: Path, tmp_p
     done = called("verify", tmp_path / "dataset", "--counts", "--json")
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (1, False)
     assert "not confirmed: 1 region" in done.stderr
-    assert f"region {fields[0]}: CATNIP counted {int(fields[3]) + 7}" in done.stderr
+    assert f"region {fields[0]}: the table counts {int(fields[3]) + 7}" in done.stderr
     saved = read_check_result(tmp_path / "dataset", "verification")
     assert saved is not None
     assert saved[0].ok  # the report says whether files and pixels are proven

@@ -382,7 +382,6 @@ def test_each_atlas_has_its_own_table_until_only_one_is_left(tmp_path: Path) -> 
     text = (dataset / FOLDER / "README.md").read_text(encoding="utf-8")
     assert "No region of `atlas-CATNIP_regions.tsv` or `atlas-CATNIPv5_regions.tsv` has a parent" in text
 
-    (dataset / FOLDER / "atlas-CATNIPv9_regions.tsv").write_text("index\n")  # of a command that was killed
     remove_animal(dataset, "45925floxed", report=False)
     assert region_files(dataset) == names
     remove_animal(dataset, "46001wt", report=False)

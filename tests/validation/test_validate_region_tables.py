@@ -218,7 +218,7 @@ TABLES_OF_CELLS: dict[str, tuple[Damage, str, str, str]] = {
         lambda dataset: (dataset / CELLS).write_bytes((dataset / CELLS).read_bytes()[:20] + b"\xff" * 99),
         CELLS,
         "CELLS_UNREADABLE",
-        "cannot be read: ",
+        "is damaged: ",
     ),
     "empty": (packed(CELLS, gzip.compress(b"")), CELLS, "CELLS_UNREADABLE", "its columns are not z y x"),
     "reason": (

@@ -33,6 +33,8 @@ _KIND = TableKind(
 )
 _V4_HEADER = ("id", "name", "red", "green", "blue", "structure_order", "parent_id", "parent_acronym")
 """Header of CATNIP's v4, which forgets the acronym, the third of nine fields of its rows."""
+COLUMNS_OF_CATNIP = _V4_HEADER[-3:]
+"""Other columns of CATNIP's tables than ids, names and colours."""
 _V9_HEADER = ("id", "name", "acronym")
 """Header of CATNIP's v9, whose rows have no acronym."""
 _ITK_SNAP = re.compile(r"\s*([0-9]{1,9})" + r"\s+([0-9]{1,9})" * 3 + r'(?:\s+[0-9.]+){3}\s+"(.*)"\s*')
@@ -120,6 +122,14 @@ class AtlasTable:
             if _csv_name(one) != _csv_name(two):
                 return f"region {index} is {one} in one and {two} in the other"
         return None
+
+    def edited_otherwise(self, other: AtlasTable) -> list[str]:
+        """List the regions of which both tables of an atlas know a colour, abbreviation or column, and differ."""
+        return [
+            f"{index} {region.name}"
+            for index, region in self.regions.items()
+            if index in other.regions and _merged(region, other.regions[index]) != _merged(other.regions[index], region)
+        ]
 
     def merged_with(self, other: AtlasTable) -> AtlasTable:
         """Merge two tables of the same atlas; this one takes precedence."""

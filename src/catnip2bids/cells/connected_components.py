@@ -35,7 +35,8 @@ from catnip2bids.cells.joining import (
     padded_index,
 )
 from catnip2bids.engine import OVERHEAD_BYTES, BoundedMap, Resources
-from catnip2bids.errors import SourceError
+from catnip2bids.errors import NotEnoughMemoryError, SourceError
+from catnip2bids.formatting import format_bytes_up
 from catnip2bids.volume import Volume, read_block
 
 Mask = npt.NDArray[np.bool_]
@@ -123,6 +124,7 @@ def find_components(
     join_bytes = int(resources.memory_bytes * JOINED)
     joining = Joining(shape, join_bytes, images.segmentation.plane_source(0).path)
     if resources.executor is None:
+        _refuse_too_little_memory(resources.memory_bytes, block_bytes)
         resources = replace(resources, memory_bytes=resources.memory_bytes - join_bytes)
     with BoundedMap(resources, block_bytes, n_bytes=n_bytes, about="finding cells") as workers:
         blocks = [block for row in rows for block in row]
@@ -142,7 +144,18 @@ def find_components(
 
 def needed_bytes(shape: Zyx) -> int:
     """Return the least memory for a process that finds the cells of a segmentation of this shape (z, y, x)."""
-    return math.ceil((min(math.prod(shape), _BLOCK_VOXELS) * _VOXEL_BYTES + OVERHEAD_BYTES) / (1 - JOINED))
+    return _with_joining(min(math.prod(shape), _BLOCK_VOXELS) * _VOXEL_BYTES)
+
+
+def _with_joining(block_bytes: int) -> int:
+    """Return the memory that a process needs in which blocks of so many bytes are joined."""
+    return math.ceil((block_bytes + OVERHEAD_BYTES) / (1 - JOINED))
+
+
+def _refuse_too_little_memory(memory_bytes: int, block_bytes: int) -> None:
+    if memory_bytes < (least := _with_joining(block_bytes)):
+        needed = format_bytes_up(least)
+        raise NotEnoughMemoryError(f"finding cells: this takes at least {needed} of memory; give more with --memory")
 
 
 def _block_shape(images: CellImages) -> Zyx:

@@ -265,7 +265,7 @@ def _show_counts(verdicts: Sequence[CountsVerdict]) -> None:
         print_message("note" if verdict.ok else "problem", f"{name}: {verdict}")
         by_importance = sorted(verdict.differences, key=lambda found: found.reason is not None)
         _print_some(
-            f"  region {found.index}: CATNIP counted {found.catnip:,}, found {found.found:,}: "
+            f"  region {found.index}: the table counts {found.catnip:,}, found {found.found:,}: "
             f"{found.reason or 'no known reason'}"
             for found in by_importance
         )

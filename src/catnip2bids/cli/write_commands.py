@@ -171,7 +171,10 @@ def _package(
     from catnip2bids.cli.terminal import show_dry_run, show_result
     from catnip2bids.packaging import expected_result, preflight_with_resources, write_dataset
 
-    with JobProgress() as progress, preflight_with_resources(sources, dataset, settings, plan, progress) as prepared:
+    with (
+        JobProgress() as progress,
+        preflight_with_resources(sources, dataset, settings, plan, progress, dry_run=dry_run) as prepared,
+    ):
         if dry_run:
             result = expected_result(prepared, progress)
             show_dry_run(prepared, result)

@@ -148,9 +148,13 @@ def _scheduler_of(
     Also yields a function that returns the state of the jobs that are not workers yet, for people.
     """
     if cluster.address == _SLURM:
-        with _slurm_cluster(jobs, memory_bytes) as slurm:
-            slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
-            yield slurm, _SlurmJobs(slurm).state
+        slurm = _slurm_cluster(jobs, memory_bytes)
+        try:
+            with slurm:
+                slurm.adapt(minimum=1, maximum=cluster.n_workers or 1)
+                yield slurm, _SlurmJobs(slurm).state
+        finally:
+            _remove_keys(slurm)
     else:
         yield cluster.address, str
 
@@ -275,8 +279,16 @@ def _slurm_cluster(jobs: int | None, memory_bytes: int | None) -> Any:
         _refuse_invalid_job(cluster.job_script())
     except BaseException:
         cluster.close()
+        _remove_keys(cluster)
         raise
     return cluster
+
+
+def _remove_keys(cluster: Any) -> None:
+    """Remove the temporary keys of a cluster; dask-jobqueue keeps them until Python collects it, which may be never."""
+    for name, kept in vars(cluster).items():
+        if name.startswith("_job_") and hasattr(kept, "close"):
+            kept.close()
 
 
 def _log_directory() -> Path:

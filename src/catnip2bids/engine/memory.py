@@ -60,6 +60,7 @@ class Resources:
     n_threads: int  # they read, decode and merge, and formats encode with as many; on a cluster, of all workers
     memory_bytes: int  # for pixels; on a cluster, of one thread
     executor: Executor | None = None  # the cluster; None for threads of this process
+    prepares_processes: bool = False  # whether a scan starts what starts worker processes, for the work that follows
 
 
 @dataclass(frozen=True)

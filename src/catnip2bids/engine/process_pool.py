@@ -24,7 +24,7 @@ from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
-from catnip2bids.engine.memory import Resources, keep_free_memory, keep_free_memory_together
+from catnip2bids.engine.memory import OVERHEAD_BYTES, Resources, keep_free_memory, keep_free_memory_together
 from catnip2bids.engine.work_units import StoppedError
 from catnip2bids.errors import WorkerError
 from catnip2bids.volume.zarr import decode_in_one_thread
@@ -64,7 +64,9 @@ def raising_worker_errors() -> Iterator[None]:
 
 def prepare_processes(resources: Resources, n_bytes: int) -> None:
     """Start what starts worker processes, if pixels of so many bytes will need them: its imports take a while."""
-    if resources.executor is None and resources.n_threads > 1 and is_worth_processes(n_bytes):
+    needed_bytes = OVERHEAD_BYTES + 2 * resources.n_threads * WORKER_BYTES
+    has_memory = resources.n_threads > 1 and resources.memory_bytes >= needed_bytes
+    if resources.prepares_processes and resources.executor is None and has_memory and is_worth_processes(n_bytes):
         with suppress(OSError, NotImplementedError):  # a pool will have threads instead
             _start_fork_server()
 

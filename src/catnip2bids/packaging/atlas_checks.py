@@ -15,16 +15,24 @@ from catnip2bids.catnip.atlas import ATLAS_LABELS, AtlasTable, may_have_same_tab
 from catnip2bids.catnip.atlas_parents import region_tree
 from catnip2bids.errors import DatasetError, UsageError
 from catnip2bids.formatting import format_list
-from catnip2bids.packaging.region_tables import counted_regions, fits, read_written_table, stored_regions
+from catnip2bids.packaging.region_tables import atlas_tables, counted_regions, fits, read_written_table, stored_regions
 from catnip2bids.packaging.tasks import RunTasks
 
 
-def atlas_warnings(runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Path | str | None) -> Iterator[str]:
-    """Warn of unusable parents in a given atlas table, and of runs whose regions differ from it."""
+def atlas_warnings(
+    dataset: Path, runs: Sequence[RunTasks], atlas: AtlasTable | None, given: Path | str | None
+) -> Iterator[str]:
+    """Warn of unusable parents in a given atlas table, of what it replaces, and of runs with other regions."""
     if atlas is None:
         return
     for problem in region_tree(atlas.regions.values()).problems:
         yield f"{given}: has {problem}"
+    for path, written in atlas_tables(dataset).items():
+        if written.same_atlas_as(atlas) and (replaced := written.edited_otherwise(atlas)):
+            yield (
+                f"{path}: has other colours, abbreviations or columns for {format_list(replaced)} than {given}, which "
+                "replaces them; leave out --atlas-table to keep them"
+            )
     for run in runs:
         counts = [task.entry.location for task in run.counts]
         counted = counted_regions(counts)

@@ -32,7 +32,7 @@ from catnip2bids.documents import read_json as read_json_text
 from catnip2bids.errors import DatasetError, UsageError, unreadable
 from catnip2bids.formatting import format_count
 from catnip2bids.leftovers import without_leftovers
-from catnip2bids.packaging.region_tables import read_atlas_tables
+from catnip2bids.packaging.region_tables import atlas_tables
 from catnip2bids.packaging.tasks import RunTasks
 from catnip2bids.paths import spelled_otherwise
 from catnip2bids.plan import read_plan
@@ -117,7 +117,7 @@ def check_existing(dataset: Path, provenance: Provenance, runs: Sequence[RunTask
     scans = {f"sub-{run.subject}/sub-{run.subject}_scans" for run in runs}
     _check(dataset, [f"{name}.tsv" for name in scans], _read_keyed_rows, "filename")
     _check(dataset, [f"{name}.json" for name in scans], read_json)
-    read_atlas_tables(dataset)
+    atlas_tables(dataset)
     _check(dataset, _TEXTS, read_text)
     _check(dataset, [PLAN.as_posix()], read_plan)
     read_checksums(dataset)

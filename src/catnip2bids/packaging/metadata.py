@@ -27,7 +27,7 @@ from catnip2bids.bids.dataset_paths import (
 from catnip2bids.bids.provenance import PLAN, Provenance
 from catnip2bids.bids.schema import bids_version, recommended_image_metadata
 from catnip2bids.bids.tables import UNKNOWN, Row, Table, read_table
-from catnip2bids.catnip.atlas import UNLISTED, Region
+from catnip2bids.catnip.atlas import COLUMNS_OF_CATNIP, UNLISTED, Region
 from catnip2bids.catnip.components import COMPONENTS, component_of
 from catnip2bids.catnip.run_name import SAMPLES
 from catnip2bids.enums import Naming
@@ -171,7 +171,8 @@ class Metadata:
     def _raw_tables(self) -> None:
         path = self._path(PARTICIPANTS)
         table = merged_participants(read_table(path, COLUMNS), self.runs, self.participants, explicit=self.explicit)
-        self._table(path, table, readme_texts.PARTICIPANTS)
+        given = self.participants.table.columns if self.participants else ()
+        self._table(path, table, readme_texts.PARTICIPANTS, given)
         columns = ("sample_id", "participant_id", "sample_type", "pathology", "derived_from", "hemisphere")
         samples: list[Row] = [
             {
@@ -249,7 +250,8 @@ class Metadata:
                 "Manual": False,
                 **{
                     column: {"Description": f"{column} of CATNIP's atlas table"}
-                    for column in read_table(self.dataset / DERIVATIVE / name).columns[4:]
+                    for column in read_table(self.dataset / DERIVATIVE / name).columns
+                    if column in COLUMNS_OF_CATNIP
                 },
             }
             _add_keys(self._path((DERIVATIVE / name).with_suffix(".json")), document)
@@ -288,9 +290,10 @@ class Metadata:
         names += [path.name for path in tables_of_counts(self.dataset)]
         return without_threshold | {entities_of(name).get("desc", "") for name in names}
 
-    def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any]) -> None:
+    def _table(self, path: SafePath, table: Table, columns: Mapping[str, Any], given: Collection[str] = ()) -> None:
         write_text(path, table.to_tsv())
-        described = {"Description": columns["Description"]} | readme_texts.described_columns(columns, table.columns)
+        described = readme_texts.described_columns(columns, table.columns, given)
+        described = {"Description": columns["Description"], **described}
         _add_keys(beside(path, f"{path.stem}.json"), described)
 
     # ---- texts

@@ -26,7 +26,7 @@ from catnip2bids.atomic_write import (
     unfinished_outputs,
     write_text,
 )
-from catnip2bids.bids.checksums import write_checksums
+from catnip2bids.bids.checksums import file_sha256, write_checksums
 from catnip2bids.bids.dataset_paths import REPORT
 from catnip2bids.bids.plane_hashes import hashes_path
 from catnip2bids.bids.provenance import PLAN, Invocation, Provenance, read_provenance
@@ -101,7 +101,7 @@ def package(
     (True, 0, 20)
     """
     progress, settings = progress or Progress(), replace(settings or Settings(), **options)
-    with preflight_with_resources(sources, dataset, settings, plan, progress) as preflight:
+    with preflight_with_resources(sources, dataset, settings, plan, progress, dry_run=dry_run) as preflight:
         return expected_result(preflight, progress) if dry_run else write_dataset(preflight, progress)
 
 
@@ -112,6 +112,8 @@ def preflight_with_resources(
     settings: Settings,
     plan: Path | str | Plan | None,
     progress: Progress,
+    *,
+    dry_run: bool = False,
 ) -> Iterator[Preflight]:
     """Check everything before the first byte is written; connect to the cluster, if there is one."""
     with resources_for(
@@ -122,6 +124,7 @@ def preflight_with_resources(
         reading=source_list(sources),
         writing=Path(dataset),
     ) as resources:
+        resources = replace(resources, prepares_processes=not dry_run)
         with refusing():  # nothing is written yet, also if a worker dies
             preflight = run_preflight(sources, dataset, settings, plan, resources, progress)
         yield preflight
@@ -154,6 +157,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             provenance.save(dataset)
             remove_links_after_interruption(log)
             checksums = set_aside(dataset, known, is_new=not known.decisions)
+            edited = _edited_tables(dataset, checksums)
             _make_images(preflight, packagers, missing, scheduler, checksums)
         with raising_exit_code_1():
             for packager in packagers:
@@ -173,7 +177,7 @@ def write_dataset(preflight: Preflight, progress: Progress) -> PackageResult:
             ).write()
             log.copied += write_label_names(dataset, provenance, checksums, {*log.made, *log.copied})
             remove_outdated_links(log, known, provenance, checksums, _changed_runs(preflight, log))
-            for message in (*messages, *repeated_images(dataset, provenance)):
+            for message in (*messages, *_without_edits(dataset, edited), *repeated_images(dataset, provenance)):
                 log.warning(message)
             _write_plan(preflight)
             for packager in packagers:
@@ -291,6 +295,23 @@ def _write_cells(packagers: Sequence[RunPackager], progress: Progress) -> None:
         progress.start(sum(task.n_voxels for _, task in missing))
     for packager, task in missing:
         packager.write_cells(task)
+
+
+def _edited_tables(dataset: Path, checksums: Mapping[str, str]) -> dict[str, str]:
+    """Return the sha256 of the tables of counts and regions that somebody changed since they were written."""
+    tables = [file for file in checksums if file.endswith(("counts.tsv", "regions.tsv"))]
+    found = {file: file_sha256(dataset / file) for file in tables if (dataset / file).is_file()}
+    return {file: sha256 for file, sha256 in found.items() if sha256 != checksums[file]}
+
+
+def _without_edits(dataset: Path, edited: Mapping[str, str]) -> Iterator[str]:
+    """Yield a message about each edited table that has been written again."""
+    for file, sha256 in edited.items():
+        if (dataset / file).is_file() and file_sha256(dataset / file) != sha256:
+            yield (
+                f"{file}: was changed since it was packaged, and has been written again without the change; "
+                "columns of your own are kept in dseg.tsv and participants.tsv"
+            )
 
 
 def _changed_runs(preflight: Preflight, log: PackageLog) -> list[str]:

@@ -128,7 +128,7 @@ def run_preflight(
     _check_dataset(dataset, provenance, tasks, settings)
     warnings += changed_atlases(dataset, provenance, tasks)
     warnings += changed_voxel_sizes(tasks, provenance, given, settings)
-    warnings += atlas_warnings(tasks, atlas, settings.atlas_table)
+    warnings += atlas_warnings(dataset, tasks, atlas, settings.atlas_table)
     warnings += task_warnings(tasks, provenance)
     participants = read_participants(Path(settings.participants), warnings.append) if settings.participants else None
     before = read_table(dataset / PARTICIPANTS, COLUMNS)

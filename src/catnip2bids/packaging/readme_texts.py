@@ -7,7 +7,7 @@ packaging them at once. Text that a person writes around the marked part of a RE
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from catnip2bids.atomic_write import write_text
@@ -232,8 +232,7 @@ def markdown_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> 
     )
 
 
-def described_columns(known: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
-    """Describe the columns of a table, including those that the user added."""
-    return {
-        column: known.get(column, {"Description": f"{column}, as given with the participants"}) for column in columns
-    }
+def described_columns(known: Mapping[str, Any], columns: Iterable[str], given: Collection[str] = ()) -> dict[str, Any]:
+    """Describe the columns of a table that are known, or given with the participants."""
+    described = {column: {"Description": f"{column}, as given with the participants"} for column in given} | {**known}
+    return {column: described[column] for column in columns if column in described}

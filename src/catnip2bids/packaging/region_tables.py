@@ -138,7 +138,7 @@ class AtlasTables:
             if record is None or record.atlas_table is None or not may_have_same_table(record.atlas_version, version):
                 return AtlasTable({})
             return read_written_table(self.dataset / DERIVATIVE / record.atlas_table) or AtlasTable({})
-        written = [table for table in read_atlas_tables(self.dataset) if table.same_atlas_as(counted)]
+        written = [table for table in atlas_tables(self.dataset).values() if table.same_atlas_as(counted)]
         return written[0].merged_with(counted) if written else counted
 
 
@@ -161,10 +161,10 @@ def stored_regions(counts: Iterable[Path]) -> AtlasTable:
         return AtlasTable({})
 
 
-def read_atlas_tables(dataset: Path) -> list[AtlasTable]:
+def atlas_tables(dataset: Path) -> dict[Path, AtlasTable]:
     """Read the atlas tables of a dataset, without generated colours and names."""
-    found = (read_written_table(path) for path in sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv"))))
-    return [table for table in found if table is not None]
+    paths = sorted(without_leftovers((dataset / DERIVATIVE).glob("*dseg.tsv")))
+    return {path: table for path in paths if (table := read_written_table(path)) is not None}
 
 
 def read_written_table(path: Path) -> AtlasTable | None:
@@ -242,8 +242,6 @@ def write_region_tables(
     `atlases` has the regions of each atlas table, by its name. Returns for each written table whether it has parents.
     """
     before = {run.region_table for run in provenance.runs.values() if run.region_table}
-    # a command that was killed may have written some that provenance does not know
-    before |= {str(folder / path.name) for path in (dataset / folder).glob("atlas-CATNIP*_regions.tsv")}
     names = {atlas: f"{atlas.removesuffix('dseg.tsv')}regions.tsv" for atlas in atlases}
     have_parents = {}
     for atlas, regions in atlases.items():

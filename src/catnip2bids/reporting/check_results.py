@@ -1,8 +1,8 @@
 """Save and read the last results of validate and verify, ``docs/report/validation.json`` and ``verification.json``.
 
-Invariant: a result is read together with the answer whether it is current: same provenance and checksums, and images of
-the same sizes. Anyone who can write to the dataset can forge a result, so the report shows it as what a command said at
-a time; only `verify` proves that bytes are unchanged.
+Invariant: a result is read together with the answer whether it is current: same provenance, checksums, tables and
+sidecars, and images of the same sizes. Anyone who can write to the dataset can forge a result, so the report shows it
+as what a command said at a time; only `verify` proves that bytes are unchanged.
 
 The models declare only the JSON keys that the report shows, so that it also reads results of other versions.
 """
@@ -20,10 +20,11 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from catnip2bids.atomic_write import raising_write_errors, write_text
-from catnip2bids.bids.checksums import CHECKSUMS, file_sha256
+from catnip2bids.bids.checksums import CHECKSUMS, file_sha256, read_checksums
 from catnip2bids.bids.dataset_paths import REPORT
-from catnip2bids.bids.provenance import PROVENANCE, read_provenance
+from catnip2bids.bids.provenance import FOLDER, PROVENANCE, read_provenance
 from catnip2bids.documents import read_bytes, read_json
+from catnip2bids.enums import IMAGE_ENDINGS
 from catnip2bids.errors import DatasetError
 from catnip2bids.formatting import format_count, format_planes
 from catnip2bids.ome import image_size
@@ -150,9 +151,21 @@ def _path(dataset: Path, name: str) -> SafePath:
 
 
 def dataset_state(dataset: Path) -> str:
-    """Hash provenance, checksums, and the number and total size of the files of each image."""
+    """Hash provenance, checksums, tables, sidecars, and the number and total size of the files of each image.
+
+    Of tables of cells, which may be large, only the size is hashed.
+    """
     checksums = dataset / CHECKSUMS
     digest = hashlib.sha256(read_bytes(checksums) if checksums.is_file() else b"")
+    known = read_checksums(dataset)
+    for file in sorted(known.files) if known is not None else ():
+        path = dataset / inside(file, CHECKSUMS.name)
+        if file.startswith(f"{FOLDER}/") or any(f"{ending}/" in file for ending in IMAGE_ENDINGS) or not path.is_file():
+            continue
+        if file.endswith((".tsv", ".json")):
+            digest.update(f"{file} {file_sha256(path)}\n".encode())
+        elif file.endswith(".tsv.gz"):
+            digest.update(f"{file} {path.stat().st_size}\n".encode())
     digest.update(bytes.fromhex(file_sha256(dataset / PROVENANCE)))
     for target in sorted(read_provenance(dataset).all_images()):
         path = dataset / inside(target, PROVENANCE.name)

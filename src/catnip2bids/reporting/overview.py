@@ -122,7 +122,9 @@ def animal_rows(cards: Sequence[SampleStatus], samples: Sequence[Sample], cohort
     if what and left_out:
         what += f", in all samples without {format_list(left_out)}, which CATNIP excluded as "
         what += "damaged in at least one. The cards and pages of samples leave out only what is damaged in the sample"
-    return {"animals": rows, "counted_at": f"{what}." if what else ""}
+    series = [f"threshold {', '.join(thresholds)}"] if thresholds else []
+    counted_in = ", ".join([*series, *(["damaged regions left out"] if left_out else [])])
+    return {"animals": rows, "counted_at": f"{what}." if what else "", "counted_in": counted_in}
 
 
 def cards_by_group(cards: Sequence[SampleStatus], samples: Sequence[Sample], cohort: Cohort | None) -> list[Any]:

@@ -146,7 +146,7 @@ def _inspect_all(entries: Sequence[Entry], resources: Resources, progress: Progr
         n_pixel_bytes = 0
         for entry in map(_inspected, announced()):
             n_pixel_bytes += pixel_bytes(entry.volume) if entry.volume else 0
-            prepare_processes(resources, n_pixel_bytes)  # for those who read the pixels next
+            prepare_processes(resources, n_pixel_bytes)
             yield _with_checked_labels(entry)
         return
     here = Resources(n_processes, resources.memory_bytes)

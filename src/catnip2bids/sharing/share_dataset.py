@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from catnip2bids.atomic_write import atomic_output, raising_write_errors
+from catnip2bids.atomic_write import atomic_output, raising_write_errors, refuse_unwritable
 from catnip2bids.bids.checksums import write_checksums
 from catnip2bids.bids.dataset_paths import NEUROGLANCER
 from catnip2bids.bids.provenance import PROVENANCE, read_provenance
@@ -125,6 +125,8 @@ def share(
         progress.warning(f"{url}: browsers let a page of https load files of https only; use a server with https")
     problems: list[str] = []
     links = []
+    refuse_unwritable(dataset)
+    refuse_unwritable(dataset / NEUROGLANCER)
     with raising_write_errors(dataset), locked_if_unchanged(dataset, provenance):
         with atomic_output(safe_path(dataset, NEUROGLANCER)) as folder:
             for scene in scenes_of(dataset, problems.append):

@@ -54,7 +54,8 @@ def check_cells(tree: Tree) -> Iterator[Finding]:
             else:
                 yield from _compare_with_counts(tree, file, cells)
         except (OSError, EOFError, zlib.error, ValueError) as failure:
-            yield our_error("CELLS_UNREADABLE", file, f"cannot be read: {reason_of(failure)}")
+            remedy = "bring it back from a copy, or remove it and package its run again"
+            yield our_error("CELLS_UNREADABLE", file, f"is damaged: {reason_of(failure)}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _cells_of_regions(cells: _Cells, counted: Mapping[str, Row]) -> tuple[Counte
     for number, row in cells.read_rows():
         index, name, proven = row[8], row[9], _TRUTH.get(row[10])
         if index not in counted:
-            raise TableError(f"row {number} has a cell of region {index!r}, which the table of counts does not have")
+            raise TableError(f"row {number} has a cell of region {index!r}, which its table of counts does not have")
         if name != counted[index].get("name", name):
             raise TableError(f"row {number} has name {name!r} for region {index}, which the table of counts does not")
         if proven is None or is_proven.setdefault(index, proven) != proven:

@@ -156,7 +156,7 @@ def check_corrected_counts(tree: Tree) -> Iterator[Finding]:
             found, expected = _counted(row), numbers.get(row.get("index"), (_UNKNOWN, _UNKNOWN))
             if any(_UNKNOWN not in pair and pair[0] != pair[1] for pair in zip(found, expected, strict=True)):
                 what = f"has {' cells in '.join(found)} voxels for {row['index']}, and {uncorrected.name} has"
-                remedy = "exclude the table that is of another run or threshold in the plan, and package again"
+                remedy = "undo an edit, or exclude the table of another run or threshold in the plan, and package again"
                 yield our_error("COUNTS_CORRECTED", file, f"{what} {' in '.join(expected)}; {remedy}")
                 break
 
@@ -202,7 +202,9 @@ def _compare_with_atlas(tree: Tree, file: PurePosixPath, rows: Iterable[Row]) ->
     candidates = (folder / name for folder in COUNTS_FOLDERS)
     atlas = next((path for path in candidates if (tree.root / path).is_file()), None)
     if atlas is None:
-        yield our_error("REGIONS_ATLAS_MISSING", file, f"has no {name} in derivatives/catnip, which names its regions")
+        remedy = "package again, or remove this file if no animal has that atlas any more"
+        what = f"has no {name} in derivatives/catnip, which names its regions"
+        yield our_error("REGIONS_ATLAS_MISSING", file, f"{what}; {remedy}")
         return
     listed = {row.get("index", ""): row for row in rows_of(tree.root / atlas)}
     if not listed:
@@ -217,5 +219,6 @@ def _compare_with_atlas(tree: Tree, file: PurePosixPath, rows: Iterable[Row]) ->
         for column in _SAME_AS_ATLAS:
             if column in row and row[column] != regions[index][column]:
                 what = f"has {column} {regions[index][column]} for {index}, and {atlas} has {row[column]}"
-                yield our_error("REGIONS_ATLAS", file, f"{what}; package again")
+                remedy = f"; undo the edit of {atlas.name}, or remove it and" if column == "name" else ";"
+                yield our_error("REGIONS_ATLAS", file, f"{what}{remedy} package again")
                 return

@@ -167,9 +167,12 @@ def check_generated_fields(tree: Tree) -> Iterator[Finding]:
             continue  # `check_readable` reports it
         for key in _GENERATED:
             if key in fields and not _agree(said.get(key), fields[key]):
-                says = f"says {key} {_shortened(said[key])}" if key in said else f"has no {key}"
-                what = f"{says}; packaging wrote {_shortened(fields[key])}"
-                yield our_error("SIDECAR_FIELD", file, f"{what}; correct it, or remove {key} and package its run again")
+                wrote = f"packaging wrote {_shortened(fields[key])}"
+                what = f"has no {key}, and {wrote}; package its run again"
+                if key in said:
+                    what = f"says {key} {_shortened(said[key])}; {wrote}"
+                    what += f"; correct it, or remove {key} and package its run again"
+                yield our_error("SIDECAR_FIELD", file, what)
 
 
 def _agree(said: object, generated: object) -> bool:

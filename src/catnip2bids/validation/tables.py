@@ -53,6 +53,8 @@ def read_lines(file: Path) -> Iterator[list[str]]:
             header = next(rows, [])
             if not header or len(set(header)) < len(header):
                 raise TableError("has no header, or a column twice")
+            if len(header) == 1 and (separator := set(header[0]) & set(";,")):
+                raise TableError(f"is separated by {separator.pop()!r}; save it as tab-separated text (TSV)")
             yield header
             for number, row in enumerate(rows, start=2):
                 if rows.line_num != number:

@@ -23,6 +23,7 @@
   }
 
   const known = value => value !== null && value !== undefined;
+  const seriesName = () => seriesChoice.selectedOptions[0].text;
   const titleOf = region => region.is_sum ? `${region.name} with all below it` : region.name;
 
   function current() {
@@ -58,7 +59,9 @@
   // ---- the table
 
   function fillTable() {
-    const { found, measure, column } = current(), what = `${measure}, ${seriesChoice.selectedOptions[0].text}`;
+    const { found, measure, column } = current(), what = `${measure}, ${seriesName()}`;
+    element("pool").textContent = column === "hemisphere" ? "hemispheres" : "animals";
+    element("shown").textContent = `by ${column}: ${what}`;
     table.dataset.name = `${what}, by ${column}`;
     const head = table.tHead.rows[0], sample = head.querySelector("th.n").cloneNode(true);
     head.querySelectorAll("th.n").forEach(th => th.remove());
@@ -87,8 +90,16 @@
 
   // ---- plots
 
+  // a plot, and its buttons after it
+  function show(chart, isShown) {
+    chart.hidden = !isShown;
+    if (chart.nextElementSibling?.className === "save") chart.nextElementSibling.hidden = !isShown;
+  }
+
   function embed(chart, plot, data) {
     const filled = structuredClone(plot);
+    // a long name would be cut off
+    for (const axis of filled.axes) if (axis.title) axis.title = [axis.title, ...seriesName().split(/, (?=damaged)/)];
     for (const source of filled.data) if (data[source.name]) source.values = data[source.name];
     return vegaEmbed(chart, filled, options).then(() => addPlotTitles(chart));
   }
@@ -108,12 +119,12 @@
     const missing = nMissing ? `; ${nMissing} without a value` : "";
     const difference = differenceOf(found, chosenRow);
     const title = titleOf(region)[0].toUpperCase() + titleOf(region).slice(1);
-    element("region-title").textContent = `${title}: ${measure} by ${column}`;
+    element("region-title").textContent = `${title}: ${measure}, ${seriesName()}, by ${column}`;
     element("region-text").textContent = `${title}, ${measure}: ${texts.join(", ")}${missing}. `
       + (difference.value ? `On average ${difference.words}. ` : "")
       + (region.is_sum || !chosenRow ? leftOutText() : "");
-    dots.dataset.name = `${titleOf(region)} ${measure} by ${column}`;
-    dots.hidden = !rows.length;
+    dots.dataset.name = `${titleOf(region)}, ${measure}, ${seriesName()}, by ${column}`;
+    show(dots, rows.length > 0);
     for (const row of table.tBodies[0].rows) row.classList.toggle("chosen", Number(row.dataset.regions) === chosenRow);
     return plots && rows.length ? embed(dots, plots[measure][0], { points: rows, groups }) : null;
   }
@@ -127,10 +138,12 @@
       region: labels[at], group, mean: found.means[n][row],
       words: `${regions[row].name}, ${column} ${group}: mean ${groupText(found, n, row)}`,
     }] : []));
+    const nKnown = found.groups.filter(group => group !== "n/a").length;
     element("ranking-none").hidden = shown.length > 0;
-    ranking.hidden = !shown.length;
+    element("ranking-none").textContent = nKnown > 1 ? "No region differs." : `There is nothing to compare: ${nKnown ? "only one" : "no"} ${column} is known.`;
+    show(ranking, shown.length > 0);
     ranking.dataset.names = JSON.stringify(Object.fromEntries(labels.map((label, n) => [label, shown[n].name])));
-    ranking.dataset.name = `regions that differ most, ${measure} by ${column}`;
+    ranking.dataset.name = `regions that differ most, ${measure}, ${seriesName()}, by ${column}`;
     return plots && shown.length ? embed(ranking, plots[measure][1], { means }) : null;
   }
 
@@ -196,16 +209,21 @@
     const { measure } = current();
     const of = n => values.samples[Number(seriesChoice.value)][measures.indexOf(measure)][sampleNames.indexOf(samples[n].name)];
     const [one, two] = chosen.map(n => of(n) ?? []);
-    chosen.forEach((n, at) => { heads[2 + at].querySelector("button").textContent = samples[n].name; });
+    const what = `${measure}, ${seriesName()}`;
+    chosen.forEach((n, at) => {
+      heads[2 + at].querySelector("button").textContent = samples[n].name;
+      heads[2 + at].dataset.tsv = `${samples[n].name} ${what}`;
+    });
+    element("pair-table").dataset.name = `two samples, ${what}`;
     body.replaceChildren(...regions.flatMap((region, row) => {
       if (!known(one[row]) && !known(two[row])) return [];
       const tr = document.createElement("tr");
-      const difference = known(one[row]) && known(two[row]) ? two[row] - one[row] : null;
+      const difference = known(one[row]) && known(two[row]) ? Number((two[row] - one[row]).toPrecision(8)) : null;
       tr.append(cell(titleOf(region)), Object.assign(cell(region.abbreviation), { className: "short" }));
       tr.append(...[one[row], two[row], difference].map(value => numberCell(known(value) ? format(value) : "n/a", value)));
       return [tr];
     }));
-    element("pair-measure").textContent = `${measure}, ${seriesChoice.selectedOptions[0].text}`;
+    element("pair-measure").textContent = what;
     element("pair-table").dispatchEvent(new Event("refill"));
   }
 
