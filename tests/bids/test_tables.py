@@ -95,6 +95,14 @@ def test_what_is_unknown_replaces_nothing_and_resists_nothing(unknown: str, keep
         assert row["sex"] == "F"
 
 
+@pytest.mark.parametrize("separator", [";", ","])
+def test_other_separators_are_named(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "participants.tsv"
+    path.write_text(separator.join(["participant_id", "sex"]) + "\n" + separator.join(["sub-1", "F"]) + "\n")
+    with pytest.raises(DatasetError, match=f"is separated by '{separator}'; save it as tab-separated text"):
+        read_table(path, ("participant_id",))
+
+
 def test_an_empty_cell_is_unknown_too() -> None:
     table = Table(("participant_id", "sex"), ({"participant_id": "sub-1", "sex": "male"},))
     merged = table.merged([{"participant_id": "sub-1", "sex": ""}], ["participant_id"])

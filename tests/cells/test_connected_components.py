@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,7 @@ from catnip2bids.cells import connected_components as module
 from catnip2bids.cells.components import Components
 from catnip2bids.cells.connected_components import Box, CellImages, find_components
 from catnip2bids.cells.joining import Zyx
-from catnip2bids.engine import Resources
+from catnip2bids.engine import Resources, parse_bytes
 from catnip2bids.errors import NotEnoughMemoryError, SourceError
 from in_memory import VolumeInMemory
 
@@ -142,6 +143,20 @@ def test_boxes_are_those_of_labels_on_the_downsampled_grid(monkeypatch: pytest.M
     boxes: dict[int, Box] = {}
     assert described(found_in(np.zeros(labels.shape, np.uint8), labels, boxes=boxes)) == []
     assert boxes == {7: Box((1, 1, 2), (2, 1, 4)), 9: Box((3, 2, 0), (3, 2, 0))}
+
+
+def test_the_memory_that_an_error_names_is_enough() -> None:
+    values = np.full((4, 5, 6), 255, np.uint8)
+    images = CellImages(VolumeInMemory(values), VolumeInMemory(values), None, False, (2, 3, 3))
+
+    def find(memory_bytes: int) -> list[Components]:
+        return list(find_components(images, {}, Counter(), Resources(2, memory_bytes), lambda _: None, unchanged))
+
+    with pytest.raises(NotEnoughMemoryError, match="finding cells: this takes at least") as raised:
+        find(2**20)
+    named = re.search(r"[0-9.]+ .?i?B", str(raised.value))
+    assert named is not None
+    assert sum(map(len, find(parse_bytes(named[0].replace(" ", ""))))) == 1
 
 
 def test_components_are_yielded_when_they_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:

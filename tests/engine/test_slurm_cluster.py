@@ -66,6 +66,7 @@ def test_a_cohort_is_the_same_on_slurm(
     assert done.returncode == 0, done.stderr
     assert dataset_files(tmp_path / "slurm") == dataset_files(packaged)
     assert {path.name for path in tmp_path.iterdir()} == {"slurm", "home"}
+    assert list((tmp_path / "home/.catnip2bids/keys").iterdir()) == []
     wait_for(lambda: queue.running == [])
 
 
@@ -77,6 +78,7 @@ def test_what_slurm_refuses_is_said_at_once(
     done = command("package", cohort, "-o", tmp_path / "out", *VOXEL_SIZE, *of_slurm, seconds=60)
     assert done.returncode == 2, done.stderr
     assert "nvalid partition" in done.stderr
+    assert list((tmp_path / "home/.catnip2bids/keys").iterdir()) == []
     assert not (tmp_path / "out").exists()
 
 

@@ -105,6 +105,32 @@ def test_a_table_of_an_earlier_version_is_joined_without_the_numbers_that_it_lac
 # ---- whole datasets
 
 
+def test_edits_that_are_lost_are_named(cohort: Path, packaged: Path, tmp_path: Path) -> None:
+    dataset = shutil.copytree(packaged, tmp_path / "dataset")
+    sources, atlas = [cohort / "source"], cohort / "atlas_info.txt"
+
+    def warnings(**given: Any) -> list[str]:
+        said = package(sources, dataset, settings(**given)).warnings
+        return [message for message in said if "in no table" not in message]
+
+    assert warnings(atlas_table=atlas) == []
+    regions, dseg = f"{FOLDER}/regions.tsv", dataset / "derivatives/catnip/dseg.tsv"
+    before = dseg.read_text()
+    with (dataset / regions).open("a") as file:
+        file.write("\n")
+    dseg.write_text(re.sub(r"(?m)^(382\t.*?)#[0-9a-f]{6}", r"\1#ff00ff", before))
+    said = [message.split(" and has been")[0].split(" than")[0] for message in warnings(atlas_table=atlas)]
+    assert said == [
+        f"{dseg}: has other colours, abbreviations or columns for 382 Field_CA1",
+        f"{regions}: was changed since it was packaged,",
+    ]
+    assert dseg.read_text() == before
+
+    dseg.write_text(re.sub(r"(?m)^(382\t.*?)#[0-9a-f]{6}", r"\1#ff00ff", before))
+    assert warnings() == []
+    assert "#ff00ff" in dseg.read_text()
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cohort")

@@ -569,6 +569,11 @@ def test_groups_are_compared_in_the_chosen_region(dataset: Path, page: tuple[Pag
     opened.select_option("#series", label="threshold 15000")
     assert "male n/a; 1 without a value." in spoken(opened, "#region-text")
     assert opened.locator("#ranking").is_hidden()
+    assert opened.locator("#ranking + .save").is_hidden()
+    assert opened.inner_text("#ranking-none") == "No region differs."
+    assert opened.inner_text("#shown") == "by sex: cells per mm3, threshold 15000"
+    assert opened.inner_text("#region-title") == "Piriform area: cells per mm3, threshold 15000, by sex"
+    assert "threshold 15000" in (opened.text_content("#dots svg") or "")
     opened.select_option("#measure", "cells")
     assert "Piriform area, cells:" in spoken(opened, "#region-text")
     assert trouble.errors == []
@@ -610,6 +615,12 @@ def test_two_samples_stand_side_by_side(dataset: Path, page: tuple[Page, Trouble
     shown = [float(text.replace(",", "")) for text in row.locator("td").all_inner_texts()[2:]]
     expected = [found["sub-45670ko"], found["sub-45925floxed"], found["sub-45925floxed"] - found["sub-45670ko"]]
     assert shown == pytest.approx(expected, rel=0.01, abs=1)
+    with opened.expect_download() as saved:
+        opened.locator('[data-save="pair-table"] button').click()
+    head = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()[0].split("\t")
+    shown_in = opened.inner_text("#pair-measure")
+    assert "threshold 10000" in shown_in
+    assert head[2:4] == [f"{title}, {shown_in}" for title in titles]
     opened.select_option("#second-sample", "0")
     assert opened.inner_text("#pair-1 h3") == titles[0]
     assert trouble.errors == []

@@ -653,6 +653,18 @@ def test_the_report_says_which_sample_is_not_as_it_was(dataset: Path) -> None:
     assert "README.md: " in text
 
 
+@pytest.mark.parametrize("file", ["participants.tsv", "derivatives/catnip-counts/counts.tsv", "participants.json"])
+def test_results_of_checks_expire_when_a_table_changes(dataset: Path, file: str) -> None:
+    save_check_result(dataset, "validation", ValidationReport(dataset, (), ()))
+    report(dataset)
+    assert "validate said: valid on " in text_of(dataset)
+    with (dataset / file).open("a") as changed:
+        changed.write("\n")
+    report(dataset)
+    assert "changed since validate ran on " in text_of(dataset)
+    assert "said: valid" not in text_of(dataset)
+
+
 @pytest.mark.parametrize("file", ["counts", "extra", "provenance"])
 def test_the_page_of_a_sample_says_which_files_have_changed(dataset: Path, file: str) -> None:
     save_check_result(dataset, "validation", ValidationReport(dataset, (), ()))

@@ -212,7 +212,7 @@
     const what = `${measure}, ${seriesName()}`;
     chosen.forEach((n, at) => {
       heads[2 + at].querySelector("button").textContent = samples[n].name;
-      heads[2 + at].dataset.tsv = `${samples[n].name} ${what}`;
+      heads[2 + at].dataset.tsv = `${samples[n].name}, ${what}`;
     });
     element("pair-table").dataset.name = `two samples, ${what}`;
     body.replaceChildren(...regions.flatMap((region, row) => {

@@ -14,7 +14,7 @@ function saveFile(name, content, type) {
 }
 
 // "What it is" of a part of this page as the name of a file
-const fileName = (what, ending) => `${document.title} ${what}`.replace(/[^\w.-]+/g, "_").slice(0, 120) + ending;
+const fileName = (what, ending) => `${document.title} ${what}`.replace(/[^\w.-]+/g, "_").slice(0, 160) + ending;
 
 function addButton(parent, text, label, action) {
   const button = document.createElement("button");
