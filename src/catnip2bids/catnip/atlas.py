@@ -125,10 +125,11 @@ class AtlasTable:
 
     def edited_otherwise(self, other: AtlasTable) -> list[str]:
         """List the regions of which both tables of an atlas know a colour, abbreviation or column, and differ."""
+        pairs = [(region, other.regions[index]) for index, region in self.regions.items() if index in other.regions]
         return [
-            f"{index} {region.name}"
-            for index, region in self.regions.items()
-            if index in other.regions and _merged(region, other.regions[index]) != _merged(other.regions[index], region)
+            f"{one.index} {one.name}"
+            for one, two in pairs
+            if replace(_merged(one, two), name="") != replace(_merged(two, one), name="")
         ]
 
     def merged_with(self, other: AtlasTable) -> AtlasTable:
