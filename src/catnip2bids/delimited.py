@@ -215,6 +215,11 @@ def _windows_1252(path: Path, content: bytes, warn: Warn) -> str:
     return content.decode("cp1252")
 
 
+def other_separator(header: Sequence[str]) -> str | None:
+    """Return the character that separates the columns of a table whose header has no tab; None if it has one column."""
+    return next((mark for mark in ";," if len(header) == 1 and re.match(rf"\w+{mark}\S", header[0])), None)
+
+
 def split_fields(text: str, delimiter: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and fields of each row that is not empty; raises ValueError if a quote spans lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -103,6 +103,13 @@ def test_other_separators_are_named(tmp_path: Path, separator: str) -> None:
         read_table(path, ("participant_id",))
 
 
+@pytest.mark.parametrize("header", ["weights (mg, dry)", "weight, in mg", "index"])
+def test_one_column_has_no_separator(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "weights.tsv"
+    path.write_text(f"{header}\n1\n")
+    assert read_table(path).rows == ({header: "1"},)
+
+
 def test_an_empty_cell_is_unknown_too() -> None:
     table = Table(("participant_id", "sex"), ({"participant_id": "sub-1", "sex": "male"},))
     merged = table.merged([{"participant_id": "sub-1", "sex": ""}], ["participant_id"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from catnip2bids.atomic_write import write_text
-from catnip2bids.delimited import exact_integer, has_no_value, split_fields
+from catnip2bids.delimited import exact_integer, has_no_value, other_separator, split_fields
 from catnip2bids.documents import read_bytes
 from catnip2bids.errors import DatasetError
 from catnip2bids.paths import safe_path
@@ -66,8 +66,8 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> Table:
         raise DatasetError(f"{path}: {error}") from error
     if len(set(header)) < len(header):
         raise DatasetError(f"{path}: has a column twice ({', '.join(header)}); correct the table")
-    if len(header) == 1 and (separator := set(header[0]) & set(";,")):
-        raise DatasetError(f"{path}: is separated by {separator.pop()!r}; save it as tab-separated text (TSV)")
+    if separator := other_separator(header):
+        raise DatasetError(f"{path}: is separated by {separator!r}; save it as tab-separated text (TSV)")
     if rows and columns and columns[0] not in header:
         raise DatasetError(f"{path}: has no column {columns[0]}; correct the table, or bring it back from a copy")
     filled = [(line, cells) for line, cells in rows if any(cells)]

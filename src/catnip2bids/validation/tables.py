@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from catnip2bids.delimited import other_separator
 from catnip2bids.documents import open_without_waiting, read_bytes
 from catnip2bids.errors import DatasetError, reason_of
 from catnip2bids.formatting import format_bytes, format_count
@@ -53,8 +54,8 @@ def read_lines(file: Path) -> Iterator[list[str]]:
             header = next(rows, [])
             if not header or len(set(header)) < len(header):
                 raise TableError("has no header, or a column twice")
-            if len(header) == 1 and (separator := set(header[0]) & set(";,")):
-                raise TableError(f"is separated by {separator.pop()!r}; save it as tab-separated text (TSV)")
+            if separator := other_separator(header):
+                raise TableError(f"is separated by {separator!r}; save it as tab-separated text (TSV)")
             yield header
             for number, row in enumerate(rows, start=2):
                 if rows.line_num != number:
