@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # `make test-wheels PYTHONS="python3.11 python3.13"`: all Pythons that are found, unless told
 PYTHONS ?=
 # Two processes more than processors, since many tests wait for programs.
-PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 3)')
+PYTEST_OPTIONS ?= -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # uv takes seconds where pip takes minutes; pip is for machines whose own settings of pip lead to a mirror
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) || \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
