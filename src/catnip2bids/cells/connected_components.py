@@ -153,6 +153,7 @@ def _with_joining(block_bytes: int) -> int:
 
 
 def _refuse_too_little_memory(memory_bytes: int, block_bytes: int) -> None:
+    """Raise NotEnoughMemoryError if one block does not fit into the memory beside those that are joined."""
     if memory_bytes < (least := _with_joining(block_bytes)):
         needed = format_bytes_up(least)
         raise NotEnoughMemoryError(f"finding cells: this takes at least {needed} of memory; give more with --memory")

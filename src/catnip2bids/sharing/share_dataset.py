@@ -104,7 +104,7 @@ def share(
     UsageError
         If the images are OME-TIFF, which Neuroglancer cannot read from files, or an address is not one.
     DatasetError, SourceError
-        If it is not a dataset of this program, or a file cannot be read. Then nothing was changed.
+        If it is not a dataset of this program, it is read-only, or a file cannot be read. Then nothing was changed.
 
     Examples
     --------
